@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# The two commands are `make run` and `make test`; each does its own set-up first.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# The environment is made anew when the project's metadata changes or another PYTHON is asked for.
+READY := .venv/ready-$(subst /,_,$(PYTHON))
+SOURCES := $(wildcard indi_multifocus focus_cli scripts tests)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint clean setup
+
+help: ## show this list
+	@echo "make run    serve a simulated controller by INDI on port 7624, until Ctrl-C"
+	@echo "            PORT=/dev/ttyACM0 make run   the real controller on that port"
+	@echo "            GENERATION=1|2 CHANNELS=n SPEED=x   of the simulated controller (2, 2, 1)"
+	@echo "            INDI_PORT=n   another TCP port than 7624"
+	@echo "make test   ruff, mypy and all tests, with the coverage figure"
+	@echo "make lint   ruff and mypy alone"
+	@echo "make setup  what the others do first: system packages and .venv (PYTHON=python3)"
+	@echo "make clean  remove .venv and whatever else was made here"
+
+run: $(READY)
+	@exec $(BIN)/python scripts/run.py
+
+test: lint
+	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_FLAGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict $(SOURCES)
+
+setup: $(READY)
+
+$(READY): setup.cfg pyproject.toml scripts/setup.sh
+	@PYTHON="$(PYTHON)" READY="$@" sh scripts/setup.sh
+
+clean:
+	rm -rf .venv build dist *.egg-info .coverage .coverage.* htmlcov \
+	    .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
