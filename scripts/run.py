@@ -26,8 +26,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Callable, Iterator
+from typing import IO, Callable
 
 PROJECT = Path(__file__).resolve().parent.parent
 READY_WITHIN_S = 20.0
@@ -247,7 +248,7 @@ def _check_before(settings: Settings) -> None:
             probe.bind(("", settings.indi_port))
         except OSError as error:
             raise Failed(
-                f"port {settings.indi_port} cannot be had ({error.strerror}): is another INDI server running? "
+                f"port {settings.indi_port} cannot be had ({error.strerror}): does another INDI server run? "
                 f"End it, or take another port: INDI_PORT={settings.indi_port + 1} make run"
             ) from error
     if settings.port and "://" not in settings.port and not os.path.exists(settings.port):
