@@ -1,0 +1,491 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's serial protocol: commands → bytes, bytes → replies, and what is known of the other end.
+
+Rules of this file: no port, no thread, no clock. Bytes go in, events come out; `controller.py` owns the I/O and the
+time. Every quirk of the two firmware generations lives here, with its reason beside it, so that nothing above this
+file has to know that the firmware has any.
+
+The theory: the controller answers line by line, in order, and never speaks unasked. So a `Conversation` keeps a FIFO
+of what was sent, and each line that comes in must be the kind of reply which the oldest entry asks for. When one is
+not, nobody can know any more which reply belongs to what: the conversation is then *out of step*, believes nothing,
+and has to `synchronise()` before it carries commands again.
+
+Sources: firmware of both generations (main.c of the public focus-controller repository) and the transcripts of both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass
+from typing import Union
+
+MAX_CHANNELS = 9
+"""The channel is one digit, and 0 is not one (firmware, both generations)."""
+
+MAX_LINE = 256
+"""Longest reply that can be one, in bytes: a status of nine channels of 7-digit numbers is 216 (22 + 2 a channel)."""
+
+SYNCHRONISE_ATTEMPTS = 8
+"""How many `?` may be answered with `?` before the other end is not taken for a controller (an echo, for example)."""
+
+
+class CommandError(ValueError):
+    """A command that the firmware cannot take, or must never get. The text says what would do."""
+
+
+# --- Commands: what can be said -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class QueryStatus:
+    """Target and current steps of every channel."""
+
+    def encode(self) -> bytes:
+        return b"?\n"
+
+
+@dataclass(frozen=True)
+class QueryFans:
+    """Are the fans on? Second generation only; the first answers `?`, which is how the two are told apart."""
+
+    def encode(self) -> bytes:
+        return b"#\n"
+
+
+@dataclass(frozen=True)
+class SwitchFans:
+    """Fans on or off. Second generation only."""
+
+    on: bool
+
+    def encode(self) -> bytes:
+        return b"#1\n" if self.on else b"#0\n"
+
+
+@dataclass(frozen=True)
+class Move:
+    """Set the target of a channel, in controller steps. Taken at once, also in mid-move."""
+
+    channel: int
+    target: int
+
+    def encode(self) -> bytes:
+        # No leading zeros: at a true 9600 baud every digit costs a millisecond.
+        return b"%d%+d\n" % (self.channel, self.target)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Stop a channel where it is: target := current."""
+
+    channel: int
+
+    def encode(self) -> bytes:
+        return b"%dS\n" % self.channel
+
+
+@dataclass(frozen=True)
+class Zero:
+    """Call the place where a channel is 0, which also stops it: target := current := 0."""
+
+    channel: int
+
+    def encode(self) -> bytes:
+        return b"%dZ\n" % self.channel
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Temperature of the DS18B20 probe with this address (16 hexadecimal digits). Second generation only.
+
+    The controller answers nothing at all for the 0.75 to 1 s that a measurement takes.
+    """
+
+    address: str
+
+    def encode(self) -> bytes:
+        return b"@%s\n" % self.address.upper().encode("ascii")
+
+
+Command = Union[QueryStatus, QueryFans, SwitchFans, Move, Stop, Zero, Measure]
+
+# --- Replies: what can come back ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Status:
+    """Steps of every channel, channel 1 first: where each is going and where it is."""
+
+    targets: tuple[int, ...]
+    currents: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """`$`: the command was carried out."""
+
+
+@dataclass(frozen=True)
+class NotUnderstood:
+    """`?`: the line was not a command that this firmware knows."""
+
+
+@dataclass(frozen=True)
+class Fans:
+    """`0` or `1`."""
+
+    on: bool
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """Degrees Celsius, or None where the probe did not answer (`FAILED`)."""
+
+    celsius: float | None
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """A line that no firmware of either generation sends."""
+
+    line: bytes
+
+
+Reply = Union[Status, Acknowledged, NotUnderstood, Fans, Temperature, Garbage]
+
+# A sign and exactly six digits, or seven that do not begin with 0: that is what "%+07ld" prints within 7 digits.
+# Anything else is a line that was cut or overwritten (generation 2 beyond ±999999 does both).
+_CHANNEL = re.compile(rb"T([1-9])=([+-](?:\d{6}|[1-9]\d{6})),C([1-9])=([+-](?:\d{6}|[1-9]\d{6}))")
+_TEMPERATURE = re.compile(rb"[+-]?\d{1,3}\.\d{1,4}")
+_OVERWRITTEN = re.compile(rb"=[+-][1-9]\d{6}")
+_FIXED: dict[bytes, Reply] = {
+    b"$": Acknowledged(),
+    b"?": NotUnderstood(),
+    b"0": Fans(False),
+    b"1": Fans(True),
+    b"FAILED": Temperature(None),
+}
+
+
+def parse_line(line: bytes) -> Reply:
+    """What one reply line (without its line end) says. Never raises; what is no reply is `Garbage`."""
+    fixed = _FIXED.get(line)
+    if fixed is not None:
+        return fixed
+    if line[:1] == b"T":
+        return _parse_status(line)
+    if _TEMPERATURE.fullmatch(line):
+        return Temperature(float(line))
+    return Garbage(line)
+
+
+def _parse_status(line: bytes) -> Status | Garbage:
+    targets: list[int] = []
+    currents: list[int] = []
+    at = 0
+    while True:
+        match = _CHANNEL.match(line, at)
+        channel = len(targets) + 1
+        if match is None or channel > MAX_CHANNELS or int(match[1]) != channel or int(match[3]) != channel:
+            return Garbage(line)
+        targets.append(int(match[2]))
+        currents.append(int(match[4]))
+        at = match.end()
+        if at == len(line):
+            return Status(tuple(targets), tuple(currents))
+        if line[at : at + 1] != b",":
+            return Garbage(line)
+        at += 1
+
+
+class LineReader:
+    """Bytes → lines. A line that is longer than any reply can be is handed over cut, once, as what it is: garbage."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._overlong = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that `data` completes, without their `\\r\\n`."""
+        *lines, rest = (self._rest + data).split(b"\n")
+        if self._overlong and lines:
+            del lines[0]
+            self._overlong = False
+        if len(rest) > MAX_LINE:
+            if not self._overlong:
+                lines.append(rest[:MAX_LINE])
+            self._overlong = True
+            rest = b""
+        self._rest = rest
+        # One \r only: a line that has more of them is not what the firmware printed.
+        return [line[:-1] if line[-1:] == b"\r" else line for line in lines]
+
+    def clear(self) -> None:
+        """Forget the beginning of a line."""
+        self._rest = b""
+        self._overlong = False
+
+
+# --- Events: what a conversation tells its owner --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The oldest command has its reply, of the kind that it asks for."""
+
+    command: Command
+    reply: Reply
+
+
+@dataclass(frozen=True)
+class Synchronised:
+    """A clean status came, and it is known who speaks: from here on replies can be believed."""
+
+    generation: int
+    channels: int
+    status: Status
+    fans: bool | None
+    """None on generation 1, which has none."""
+
+
+@dataclass(frozen=True)
+class OutOfStep:
+    """A reply did not fit. `unanswered`: the commands of which nobody knows now whether they were carried out."""
+
+    reason: str
+    unanswered: tuple[Command, ...]
+
+
+@dataclass(frozen=True)
+class NotAController:
+    """What answers does not speak this protocol. `reason` is for people."""
+
+    reason: str
+
+
+Event = Union[Answered, Synchronised, OutOfStep, NotAController]
+
+_ANSWER: dict[type, type] = {
+    QueryStatus: Status,
+    QueryFans: Fans,
+    SwitchFans: Acknowledged,
+    Move: Acknowledged,
+    Stop: Acknowledged,
+    Zero: Acknowledged,
+    Measure: Temperature,
+}
+
+
+def max_steps(generation: int | None) -> int:
+    """Farthest position, in steps either way, that this generation takes and reports right.
+
+    Seven digits on generation 1. Generation 2 takes them too, but reports them in fields of 22 bytes, which then
+    overwrite each other, and a number cut by that can still look right.
+    """
+    return 999_999 if generation == 2 else 9_999_999
+
+
+class Conversation:
+    """What was said and is to be answered on one serial line; the companion of one open port.
+
+    The owner writes what `send()`, `synchronise()` and `more_to_send()` return, in that order, and feeds what it reads to
+    `receive()`. It begins with `synchronise()`, and does so again after `OutOfStep`, or when it has waited too long for
+    a reply. `generation` and `channels` are None until the first `Synchronised`.
+    """
+
+    def __init__(self) -> None:
+        self.generation: int | None = None
+        self.channels: int | None = None
+        self._lines = LineReader()
+        self._expected: deque[Command] = deque()
+        self._synchronising: _Synchronising | None = None
+        self._to_send = b""
+
+    @property
+    def synchronised(self) -> bool:
+        """Whether commands can be sent and replies believed."""
+        return self._synchronising is None and self.generation is not None
+
+    @property
+    def unanswered(self) -> int:
+        """How many commands have no reply yet."""
+        return len(self._expected)
+
+    def check(self, command: Command) -> None:
+        """Raise `CommandError` where this controller must not get `command`, and say why."""
+        channel = getattr(command, "channel", None)
+        if channel is not None:
+            last = self.channels or MAX_CHANNELS
+            if type(channel) is not int or not 1 <= channel <= last:
+                raise CommandError(f"channel {channel!r}: a whole number from 1 to {last} is expected")
+        if isinstance(command, Move):
+            limit = max_steps(self.generation)
+            if type(command.target) is not int or not -limit <= command.target <= limit:
+                raise CommandError(
+                    f"target {command.target!r} of channel {channel}: a whole number of steps "
+                    f"from {-limit} to {limit} is expected"
+                )
+        elif isinstance(command, (SwitchFans, Measure)) and self.generation != 2:
+            # 17 bytes of "@…" overrun generation 1's 16-byte line buffer; so these go only to a known generation 2.
+            raise CommandError("only a controller of the second generation has fans and temperature probes")
+        if isinstance(command, Measure) and not re.fullmatch(r"[0-9A-Fa-f]{16}", command.address):
+            # Above all never a bare "@": with no probe on the bus it writes before the firmware's buffer.
+            raise CommandError(f"probe address {command.address!r}: 16 hexadecimal digits are expected")
+
+    def send(self, command: Command) -> bytes:
+        """The bytes of `command`, whose reply is expected from now on.
+
+        Raises CommandError for what this controller must not get, RuntimeError while not synchronised.
+        """
+        if not self.synchronised:
+            raise RuntimeError("the conversation is not synchronised")
+        self.check(command)
+        self._expected.append(command)
+        return command.encode()
+
+    def synchronise(self) -> bytes:
+        """Believe nothing, and ask for a clean status. Returns the bytes to send first.
+
+        Also called again when an attempt stays without any answer: after half a command that began with a channel's digit
+        the firmware answers nothing at all to the `?` that completes it.
+        """
+        self._lines.clear()
+        self._expected.clear()
+        self._to_send = b""
+        self._synchronising = _Synchronising()
+        return QueryStatus().encode()
+
+    def more_to_send(self) -> bytes:
+        """What the conversation itself has to say next while it synchronises; empty when nothing."""
+        data, self._to_send = self._to_send, b""
+        return data
+
+    def receive(self, data: bytes) -> list[Event]:
+        """What `data` means. Never raises, whatever the bytes are."""
+        events: list[Event] = []
+        for line in self._lines.feed(data):
+            reply = parse_line(line)
+            event = self._answer(reply) if self._synchronising is None else self._while_synchronising(reply)
+            if event is not None:
+                events.append(event)
+        return events
+
+    def _answer(self, reply: Reply) -> Event | None:
+        if self.generation is None:
+            return None
+        if not self._expected:
+            return self._out_of_step(f"{describe(reply)} came unasked")
+        command = self._expected[0]
+        if not isinstance(reply, _ANSWER[type(command)]):
+            return self._out_of_step(f"{describe(reply)} came where {describe(command)} was to be answered")
+        if isinstance(reply, Status):
+            wrong = self._doubt(reply)
+            if wrong:
+                return self._out_of_step(wrong)
+        self._expected.popleft()
+        return Answered(command, reply)
+
+    def _doubt(self, status: Status) -> str:
+        """Why a status that parses cannot be right, or nothing."""
+        if len(status.targets) != self.channels:
+            return f"a status of {len(status.targets)} channels came from a controller of {self.channels}"
+        limit = max_steps(self.generation)
+        if any(abs(steps) > limit for steps in status.targets + status.currents):
+            return f"a position beyond ±{limit} came, which this generation cannot report right"
+        return ""
+
+    def _out_of_step(self, reason: str) -> OutOfStep:
+        unanswered = tuple(self._expected)
+        self._expected.clear()
+        self._synchronising = _Synchronising()
+        return OutOfStep(reason, unanswered)
+
+    def _while_synchronising(self, reply: Reply) -> Event | None:
+        step = self._synchronising
+        assert step is not None
+        step.heard(reply)
+        if step.done:
+            assert step.status is not None
+            generation = 1 if step.fans is None else 2
+            limit = max_steps(generation)
+            if any(abs(steps) > limit for steps in step.status.targets + step.status.currents):
+                return NotAController(_BEYOND)
+            self._synchronising = None
+            self.generation = generation
+            self.channels = len(step.status.targets)
+            return Synchronised(generation, self.channels, step.status, step.fans)
+        if step.attempts > SYNCHRONISE_ATTEMPTS:
+            return NotAController(step.complaint())
+        self._to_send += step.more_to_send()
+        return None
+
+
+_BEYOND = (
+    "a channel stands beyond ±999999 steps, where a controller of the second generation reports garbled positions; "
+    "move it back with the program that took it there, or zero that channel"
+)
+
+
+class _Synchronising:
+    """From any state of the line to a status that can be believed: `?` until one comes, then `#`.
+
+    The `#` does two things. It tells the generations apart, and it proves that the status was the answer to the last
+    `?` and not a late one to an earlier: a second status would then come before the answer to `#`. An answer of `?` to
+    `#` is asked for twice, because noise on the line would produce it once, and generation 2 taken for 1 would be allowed
+    positions that it cannot report.
+    """
+
+    def __init__(self) -> None:
+        self.status: Status | None = None
+        self.fans: bool | None = None
+        self.done = False
+        self.attempts = 0
+        self._heard = b""
+        self._denied_fans = False
+        self._send = b""
+
+    def heard(self, reply: Reply) -> None:
+        if isinstance(reply, Garbage):
+            self._heard = reply.line
+        if isinstance(reply, Status):
+            if self.status is None:
+                self._send = QueryFans().encode()
+            self.status = reply
+        elif self.status is not None and isinstance(reply, Fans):
+            self.fans = reply.on
+            self.done = True
+        elif self.status is not None and isinstance(reply, NotUnderstood) and self._denied_fans:
+            self.done = True
+        else:
+            if self.status is not None and isinstance(reply, NotUnderstood):
+                self._denied_fans = True
+            elif isinstance(reply, (Acknowledged, Fans, Temperature)) and self.status is None:
+                return  # a late reply to what was asked before: let it drain
+            self.status = None
+            self.attempts += 1
+            self._send = QueryStatus().encode()
+
+    def more_to_send(self) -> bytes:
+        data, self._send = self._send, b""
+        return data
+
+    def complaint(self) -> str:
+        if _OVERWRITTEN.search(self._heard):
+            return _BEYOND
+        if self._heard:
+            return f"what it says is not the controller's protocol ({self._heard[:40]!r})"
+        return "it answers ? to everything, as an echo would"
+
+
+def describe(what: Command | Reply) -> str:
+    """A command or reply in a few words for a log."""
+    if isinstance(what, Garbage):
+        return f"garbage ({what.line[:60]!r})"
+    if isinstance(what, (Status, Temperature, Fans)):
+        return f"a {type(what).__name__.lower()} reply"
+    if isinstance(what, Acknowledged):
+        return "a $"
+    if isinstance(what, NotUnderstood):
+        return "a ?"
+    return repr(what.encode().decode("ascii").rstrip("\n"))
