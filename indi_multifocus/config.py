@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The JSON configuration of the documented focusd interface, read and checked.
+
+Used by the driver (when INDI_MULTIFOCUS_CONFIG names a file) and by focusd and focus, once, at their
+start. This is the border where the file's values enter: what leaves here is right, typed and immutable,
+or it is a ConfigError that tells a person, in the words of the file, what to change. The names in
+`daemon` and `control_machines` are only checked to be text: focus_cli looks them up.
+
+The keys and their meanings are those of the public rockit-astro/focusd README, of both generations of
+that program; `limits`, `labels`, `indi_host`, `indi_port` and a probe's `channel` are additions.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NoReturn, Optional, Union, get_args, get_origin
+
+import msgspec
+from msgspec import Meta, Struct
+
+MAX_SIZE = 262144
+"""Largest file that is read, in bytes; the documented one has about 300."""
+
+MAX_STEPS = 9_999_999
+"""The controller's protocol carries 7 digits."""
+
+MAX_LABEL_BYTES = 63
+"""libindi keeps a device's name in 64 bytes (MAXINDIDEVICE)."""
+
+Path = Union[str, "os.PathLike[str]"]
+
+_CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff"
+# In the names that INDI's command line tools take, . = ; and * have a meaning, in those of indiserver @ and
+# :, and a device's saved settings are a file that bears its name.
+_NOT_IN_LABEL = _CONTROL + r".=;*@:/\\" + '"'
+
+Text = Annotated[str, Meta(pattern=rf"^[^{_CONTROL}]*[^{_CONTROL} ][^{_CONTROL}]*\Z")]
+Host = Annotated[str, Meta(pattern=rf"^[^{_CONTROL} /]+\Z")]
+Label = Annotated[str, Meta(pattern=rf"^(?! )[^{_NOT_IN_LABEL}]+(?<! )\Z")]
+Address = Annotated[str, Meta(pattern=r"^[0-9A-Fa-f]{16}\Z")]
+Seconds = Annotated[float, Meta(gt=0, le=86400)]
+Baud = Literal[1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 230400]
+Channel = Annotated[int, Meta(ge=1, le=9)]
+TcpPort = Annotated[int, Meta(ge=1, le=65535)]
+Steps = Annotated[int, Meta(ge=-MAX_STEPS, le=MAX_STEPS)]
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; str() is one line that names file, key, value and what is expected."""
+
+
+class Probe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A DS18B20 temperature probe on the controller (second generation only)."""
+
+    label: Text
+    address: Address
+    """16 hexadecimal digits, upper case once loaded."""
+    channel: Optional[Channel] = None  # noqa: UP045 - msgspec reads this, and Python 3.9 has no int | None
+    """The channel whose focuser shows it, or None."""
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A configuration that was checked. Times are in seconds, limits in steps."""
+
+    daemon: Text
+    """focusd's name in the observatory's directory."""
+    log_name: Text
+    """The name under which focusd writes to the observatory's log."""
+    control_machines: tuple[Text, ...]
+    """Names in the observatory's directory of the machines that may change anything."""
+    serial_port: Text
+    """A device, or a pyserial URL such as socket://host:port."""
+    serial_baud: Baud
+    serial_timeout: Seconds
+    """How long an answer of the controller may take."""
+    idle_loop_delay: Seconds
+    """Time between two status queries while nothing moves."""
+    moving_loop_delay: Seconds
+    """Time between two status queries while something moves."""
+    move_timeout: Seconds
+    """How long a move may take before it is stopped."""
+    channels: Channel = 2
+    limits: Mapping[int, tuple[int, int]] = {}
+    """Lowest and highest position by channel; one that is not in it has the controller's whole range."""
+    labels: Mapping[int, str] = {}
+    """INDI device names by channel, in place of "MultiFocus n"."""
+    temperature_probes: Mapping[str, Probe] = {}
+    """By the name under which focusd reports them, in the order of the file."""
+    indi_host: Host = "localhost"
+    indi_port: TcpPort = 7624
+
+
+_SECONDS = "a number of seconds above 0, and not above 86400, is expected"
+_A_PROBE = '{"label": "RASA 1", "address": "28EFE61E0B0000B9"}'
+_EXPECTED = {
+    "daemon": "the daemon's name in the observatory's directory is expected",
+    "log_name": "the name to use in the observatory's log is expected",
+    "control_machines": 'a list of machines\' names, like ["LocalHost"], is expected',
+    "serial_port": 'the serial port of the controller, like "/dev/focuser", is expected',
+    "serial_baud": f"one of {', '.join(map(str, get_args(Baud)))} is expected",
+    "serial_timeout": _SECONDS,
+    "idle_loop_delay": _SECONDS,
+    "moving_loop_delay": _SECONDS,
+    "move_timeout": _SECONDS,
+    "channels": "a whole number from 1 to 9 is expected",
+    "limits": 'lowest and highest steps by channel, like {"1": [-500, 20000]}, are expected',
+    "labels": 'names by channel, like {"1": "RASA 1"}, are expected',
+    "temperature_probes": f'probes by name, like {{"rasa1": {_A_PROBE}}}, are expected',
+    "indi_host": "the name or address of the machine that runs indiserver is expected",
+    "indi_port": "a port number from 1 to 65535 is expected",
+}
+_EXPECTED_LIMITS = f"[lowest, highest] in whole steps from -{MAX_STEPS} to {MAX_STEPS} is expected"
+_EXPECTED_LABEL = (
+    f"a name of 1 to {MAX_LABEL_BYTES} bytes, without . = ; * @ : / \\ \" and without blanks at its ends, is expected"
+)
+_EXPECTED_PROBE = {
+    "label": "a name for people is expected",
+    "address": "the 16 hexadecimal digits of a probe are expected",
+    "channel": _EXPECTED["channels"],
+}
+
+
+def load(path: Path) -> Config:
+    """Read and check the configuration at `path`.
+
+    Raises:
+        ConfigError: it cannot be read or used; the text is one line for people.
+    """
+    name = os.fspath(path)
+    try:
+        with open(name, "rb") as file:
+            data = file.read(MAX_SIZE + 1)
+    except FileNotFoundError:
+        raise ConfigError(f"{_plain(name)}: there is no such file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{_plain(name)}: this is a folder; a JSON file is expected") from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise ConfigError(f"{_plain(name)}: the file cannot be read: {reason or error}") from None
+    return parse(data, name)
+
+
+def parse(data: bytes, name: str) -> Config:
+    """Check the text of a configuration; `name` is what errors call the file.
+
+    Raises:
+        ConfigError: the same as `load`.
+    """
+    return _Parser(name).parse(data)
+
+
+class _Parser:
+    """One file being checked; it knows what errors are to call the file."""
+
+    def __init__(self, name: str) -> None:
+        self._name = _plain(name)
+
+    def parse(self, data: bytes) -> Config:
+        values = self._fields(Config, self._entries(data), _EXPECTED, ())
+        channels = values.setdefault("channels", 2)
+        values["limits"] = self._limits(values.get("limits", {}), channels)
+        values["labels"] = self._labels(values.get("labels", {}), channels)
+        values["temperature_probes"] = self._probes(values.get("temperature_probes", {}), channels)
+        return Config(**values)
+
+    # From bytes to entries
+
+    def _entries(self, data: bytes) -> dict[str, Any]:
+        if len(data) > MAX_SIZE:
+            self._fail(f"the file is larger than {MAX_SIZE} bytes, which no configuration is")
+        data = data[3:] if data.startswith(b"\xef\xbb\xbf") else data  # the mark of editors on Windows
+        try:
+            text = data.decode("utf-8")
+            # float_hook: a number that is too large becomes infinite, and is then refused under its key.
+            entries = msgspec.json.Decoder(float_hook=float).decode(data)
+        except UnicodeDecodeError as error:
+            self._fail(f"{_place(data, error.start)}: this is not UTF-8 text")
+        except RecursionError:
+            self._fail("broken JSON: brackets within brackets within brackets")
+        except msgspec.ValidationError:
+            self._fail("a number in it has thousands of digits")
+        except msgspec.DecodeError as error:
+            self._broken(data, str(error))
+        if not isinstance(entries, dict):
+            self._wrong((), entries, 'an object {"key": value, …} is expected')
+        duplicate = _duplicate_key(text)
+        if duplicate is not None:
+            self._fail(f"{_plain(duplicate)}: this key is there twice")
+        return entries
+
+    def _broken(self, data: bytes, reason: str) -> NoReturn:
+        found = re.fullmatch(r"JSON is malformed: (.*) \(byte (\d+)\)", reason)
+        if not found:  # "Input data was truncated"
+            self._fail(f"{_place(data, len(data.rstrip()))}: broken JSON: it ends too early")
+        at = int(found[2])
+        if data[at : at + 1] in (b"#", b"/"):
+            self._fail(f"{_place(data, at)}: broken JSON: comments are not part of it")
+        self._fail(f"{_place(data, at)}: broken JSON: {found[1]}")
+
+    # From entries to values
+
+    def _fields(
+        self, kind: type[Struct], entries: dict[str, Any], expected: Mapping[str, str], where: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """The entries of an object as fields of `kind`, each of its type (of mappings not what is in them)."""
+        fields = {field.name: field for field in msgspec.structs.fields(kind)}
+        for key, value in entries.items():
+            if key not in fields:
+                self._wrong((*where, key), value, f"there is no such key{_suggestion(key, list(fields))}")
+        values = {}
+        for name, field in fields.items():
+            if name in entries:
+                of = dict if get_origin(field.type) is Mapping else field.type
+                values[name] = self._value(entries[name], of, (*where, name), expected[name])
+            elif field.required:
+                self._fail(f"{_dotted((*where, name))}: missing: {expected[name]}")
+        return values
+
+    def _value(self, value: object, kind: Any, where: tuple[str, ...], expected: str) -> Any:
+        try:
+            return msgspec.convert(value, kind)
+        except msgspec.ValidationError:
+            self._wrong(where, value, expected)
+
+    def _by_channel(self, key: str, entries: dict[str, Any], channels: int) -> dict[int, Any]:
+        """The entries of `limits` or `labels` by channel, in the order of channels."""
+        known = {str(channel): channel for channel in range(1, channels + 1)}
+        for channel, value in entries.items():
+            if channel not in known:
+                there = f'"1" to "{channels}"' if channels > 1 else '"1" alone'
+                self._wrong((key, channel), value, f"there is no such channel: {there} can be set")
+        return {channel: entries[text] for text, channel in known.items() if text in entries}
+
+    def _limits(self, entries: dict[str, Any], channels: int) -> dict[int, tuple[int, int]]:
+        limits = {}
+        for channel, value in self._by_channel("limits", entries, channels).items():
+            where = ("limits", str(channel))
+            lowest, highest = self._value(value, tuple[Steps, Steps], where, _EXPECTED_LIMITS)
+            if lowest >= highest:
+                self._wrong(where, value, "the lowest steps must be below the highest")
+            limits[channel] = (lowest, highest)
+        return limits
+
+    def _labels(self, entries: dict[str, Any], channels: int) -> dict[int, str]:
+        labels = self._by_channel("labels", entries, channels)
+        names = {f"MultiFocus {n}": n for n in range(1, channels + 1) if n not in labels}
+        for channel, value in labels.items():
+            where = ("labels", str(channel))
+            label = self._value(value, Label, where, _EXPECTED_LABEL)
+            if len(label.encode()) > MAX_LABEL_BYTES:
+                self._wrong(where, value, _EXPECTED_LABEL)
+            if label in names:
+                self._wrong(where, value, f"another name is expected: channel {names[label]} has this one")
+            names[label] = channel
+        return labels
+
+    def _probes(self, entries: dict[str, Any], channels: int) -> dict[str, Probe]:
+        probes: dict[str, Probe] = {}
+        for name, value in entries.items():
+            where = ("temperature_probes", name)
+            self._value(name, Text, where, "a name for the probe is expected as its key")
+            entry = self._value(value, dict, where, f"a probe, like {_A_PROBE}, is expected")
+            fields = self._fields(Probe, entry, _EXPECTED_PROBE, where)
+            fields["address"] = fields["address"].upper()
+            probe = Probe(**fields)
+            if probe.channel is not None and probe.channel > channels:
+                self._wrong((*where, "channel"), probe.channel, f"there are channels 1 to {channels}")
+            for other, there in probes.items():
+                if there.address == probe.address:
+                    self._wrong((*where, "address"), probe.address, f"the probe {_plain(other)} has it too")
+                if there.channel == probe.channel is not None:
+                    self._wrong((*where, "channel"), probe.channel, f"it has the probe {_plain(other)} already")
+            probes[name] = probe
+        return probes
+
+    # What is wrong
+
+    def _wrong(self, where: tuple[str, ...], value: object, expected: str) -> NoReturn:
+        self._fail(": ".join([*([_dotted(where)] if where else []), _shown(value), expected]))
+
+    def _fail(self, reason: str) -> NoReturn:
+        raise ConfigError(f"{self._name}: {reason}")
+
+
+_STRING_OR_BRACE = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:)?|[{}]')
+
+
+def _duplicate_key(text: str) -> str | None:
+    """A key that an object in `text` (valid JSON) has twice; readers of JSON take the last one in silence."""
+    objects: list[set[str]] = []
+    for found in _STRING_OR_BRACE.finditer(text):
+        if found[0] == "{":
+            objects.append(set())
+        elif found[0] == "}":
+            objects.pop()
+        elif found[2] is not None:
+            key = str(msgspec.json.decode(f'"{found[1]}"'))
+            if key in objects[-1]:
+                return key
+            objects[-1].add(key)
+    return None
+
+
+def _place(data: bytes, at: int) -> str:
+    """Line and column of a byte, counted from 1, in characters."""
+    before = data[:at].decode("utf-8", "replace")
+    line = before.count("\n") + 1
+    return f"line {line}, column {len(before) - before.rfind(chr(10))}"
+
+
+def _suggestion(key: str, keys: list[str]) -> str:
+    from difflib import get_close_matches  # only for who has mistyped
+
+    near = get_close_matches(key.lower(), keys, n=1, cutoff=0.5)
+    return f"; {near[0]} is meant?" if near else f"; there are {', '.join(keys)}"
+
+
+def _dotted(where: tuple[str, ...]) -> str:
+    return ".".join(_plain(part) for part in where)
+
+
+def _plain(text: str) -> str:
+    """A name of somebody's choice, fit for one line of text."""
+    return text if text.isprintable() and 0 < len(text) <= 200 else _shown(text)
+
+
+def _shown(value: object) -> str:
+    """A value as it would stand in the file, cut when it is long."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a number that is too large"
+    shown = msgspec.json.encode(value).decode("utf-8", "replace")
+    shown = "".join(character if character.isprintable() else "?" for character in shown)
+    return shown if len(shown) <= 60 else f"{shown[:57]}…"
