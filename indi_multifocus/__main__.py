@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Entry point of the INDI driver: `indi_multifocus`, or `python -m indi_multifocus`. indiserver starts it.
+
+It speaks INDI on standard input and output, and nothing else there. It ends with its standard input (indiserver is gone) and
+on SIGTERM or SIGINT; moves in progress are left to finish.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from . import __version__
+
+
+def main() -> int:
+    """Run the driver; returns the exit status."""
+    if "--version" in sys.argv[1:]:
+        print(f"indi_multifocus {__version__}")
+        return 0
+    from .driver import Driver  # noqa: PLC0415
+    from .settings import load_settings  # noqa: PLC0415
+
+    try:
+        settings = load_settings()
+    except Exception as error:
+        if type(error).__name__ != "ConfigError":
+            raise
+        print(f"indi_multifocus: {error}", file=sys.stderr)
+        return 1
+    driver = Driver(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: driver.end())
+    driver.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The driver: the channels of one controller as INDI devices, wired to standard input and output.
+
+Everything in here runs in the main thread. It sleeps in `select` on standard input and on a pipe through which the poll thread
+says that it left something: a new snapshot, or a line of traffic for DEBUG. So INDI properties are touched by one thread
+alone, and the poll thread never waits for a client.
+
+There is one link for all channels. What belongs to it (port, baud rate, polling period, …) is one set of properties that every
+device shows: a change on one is announced on all. The first channel that connects opens the link, the last that
+disconnects closes it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from collections import deque
+from dataclasses import replace
+from functools import partial
+
+from . import __version__
+from .controller import Controller, Link, PortSettings, Schedule, Snapshot
+from .focuser import Focuser, Values, Vector
+from .indi import (
+    GetProperties,
+    Malformed,
+    NewVector,
+    Number,
+    NumberVector,
+    Output,
+    Permission,
+    Reader,
+    Refused,
+    Rule,
+    State,
+    Switch,
+    SwitchVector,
+    Text,
+    TextVector,
+)
+from .port import PortError, check_name
+from .settings import Settings
+
+FOCUSER_INTERFACE = 8
+"""FOCUSER_INTERFACE of libindi's basedevice.h."""
+
+BAUD_RATES = ("9600", "19200", "38400", "57600", "115200", "230400")
+"""The rates that libindi's serial connection offers."""
+
+CONNECTION, OPTIONS = "Connection", "Options"
+
+
+class Shared:
+    """The properties of the one link, which every device shows."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.polling = NumberVector(
+            "POLLING_PERIOD",
+            "Polling",
+            OPTIONS,
+            [
+                Number(
+                    "PERIOD_MS",
+                    "Period (ms)",
+                    round(settings.moving_s * 1000),
+                    format="%.f",
+                    min=10,
+                    max=600_000,
+                    step=1000,
+                )
+            ],
+            timeout=0,
+        )
+        self.port = TextVector("DEVICE_PORT", "Ports", CONNECTION, [Text("PORT", "Port", settings.port)])
+        self.baud = SwitchVector(
+            "DEVICE_BAUD_RATE",
+            "Baud Rate",
+            CONNECTION,
+            [Switch(rate, rate, rate == str(settings.baud)) for rate in BAUD_RATES],
+        )
+
+
+class Driver:
+    """All channels of one controller. `run()` serves them until standard input ends."""
+
+    def __init__(self, settings: Settings, *, stdin: int = 0, stdout: int = 1) -> None:
+        self._settings = settings
+        self._stdin = stdin
+        self._output = Output(stdout)
+        self._reader = Reader()
+        self._left: deque[Snapshot | str] = deque()
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._ending = False
+        self._controller = Controller(
+            self._leave, trace=self._leave, probes=[probe.address for probe in settings.probes]
+        )
+        self._schedule = Schedule(settings.moving_s, settings.idle_s, settings.move_timeout_s)
+        self._controller.set_schedule(self._schedule)
+        self._snapshot = Snapshot()
+        self._attempt = 0
+        self._shared = Shared(settings)
+        self._connections: dict[int, SwitchVector] = {}
+        self._waiting: set[int] = set()
+        """Channels whose CONNECTION is Busy: the link is being opened for them."""
+        self.focusers = [self._new_focuser(channel) for channel in range(1, settings.channels + 1)]
+
+    def _new_focuser(self, channel: int) -> Focuser:
+        settings = self._settings
+        limits = settings.travel.get(channel)
+        probe = next((probe for probe in settings.probes if probe.channel == channel), None)
+        focuser = Focuser(
+            channel,
+            settings.device_name(channel),
+            self._output,
+            self._controller,
+            travel=limits or settings.default_travel,
+            limits=limits or (-9_999_999, 9_999_999),
+            probe=probe,
+            with_fans=channel == 1,
+        )
+        device, shared = focuser.device, self._shared
+        connection = SwitchVector(
+            "CONNECTION",
+            "Connection",
+            "Main Control",
+            [Switch("CONNECT", "Connect"), Switch("DISCONNECT", "Disconnect", True)],
+        )
+        self._connections[channel] = connection
+        device.define(connection, partial(self._new_connection, focuser))
+        device.define(
+            TextVector(
+                "DRIVER_INFO",
+                "Driver Info",
+                CONNECTION,
+                [
+                    Text("DRIVER_NAME", "Name", "MultiFocus"),
+                    Text("DRIVER_EXEC", "Exec", "indi_multifocus"),
+                    Text("DRIVER_VERSION", "Version", __version__),
+                    Text("DRIVER_INTERFACE", "Interface", str(FOCUSER_INTERFACE)),
+                ],
+                permission=Permission.READ_ONLY,
+            )
+        )
+        device.define(shared.polling, self._new_polling)
+        device.define(shared.port, self._new_port)
+        device.define(shared.baud, self._new_baud)
+        return focuser
+
+    # --- The main loop ----------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve until standard input ends, nobody reads standard output any more, or `end()` is called."""
+        try:
+            while not self._ending and not self._output.closed:
+                ready, _, _ = select.select([self._stdin, self._wake_read], [], [])
+                if self._wake_read in ready:
+                    os.read(self._wake_read, 4096)
+                    self._pick_up()
+                if self._stdin in ready and not self._read_stdin():
+                    break
+        finally:
+            self._controller.shutdown(timeout_s=0.5)
+
+    def end(self) -> None:
+        """Leave `run()` soon; safe in a signal handler."""
+        self._ending = True
+        self._wake()
+
+    def _wake(self) -> None:
+        try:
+            os.write(self._wake_write, b"!")
+        except BlockingIOError:
+            pass  # it has enough to wake up for
+
+    def _leave(self, what: Snapshot | str) -> None:
+        """Called in the poll thread."""
+        self._left.append(what)
+        self._wake()
+
+    def _pick_up(self) -> None:
+        while self._left:
+            what = self._left.popleft()
+            if isinstance(what, str):
+                self._show_traffic(what)
+            elif what.attempt == self._attempt:
+                self._show(what)
+
+    def _read_stdin(self) -> bool:
+        """Whether there is more to come."""
+        data = os.read(self._stdin, 65536)
+        for event in self._reader.feed(data):
+            if isinstance(event, NewVector):
+                self._dispatch(event)
+            elif isinstance(event, GetProperties):
+                self._get_properties(event)
+            elif isinstance(event, Malformed):
+                print(f"indi_multifocus: ignored what a client sent: {event.reason}", file=sys.stderr)
+        return bool(data)
+
+    def _dispatch(self, event: NewVector) -> None:
+        for focuser in self.focusers:
+            if focuser.device.name == event.device:
+                focuser.device.handle(event)
+
+    def _get_properties(self, event: GetProperties) -> None:
+        for focuser in self.focusers:
+            if event.device in (None, "", focuser.device.name):
+                focuser.device.get_properties(event.name)
+
+    # --- The link ---------------------------------------------------------------------------------------------------
+
+    def _new_connection(self, focuser: Focuser, values: Values) -> None:
+        if values.get("CONNECT", not values.get("DISCONNECT", True)):
+            self._connect(focuser)
+        else:
+            self._disconnect(focuser)
+
+    def _connect(self, focuser: Focuser) -> None:
+        if focuser.connected:
+            self._set_connection(focuser, State.OK, "CONNECT")
+            return
+        self._set_connection(focuser, State.BUSY, "CONNECT")
+        self._waiting.add(focuser.channel)
+        if self._attempt == 0:
+            self._snapshot = Snapshot()
+            self._attempt = self._controller.open(self._port_settings())
+        elif self._snapshot.link is Link.UP:
+            self._welcome(focuser)
+
+    def _port_settings(self) -> PortSettings:
+        return PortSettings(
+            self._shared.port["PORT"].value, int(self._shared.baud.on or 9600), self._settings.reply_timeout_s
+        )
+
+    def _disconnect(self, focuser: Focuser) -> None:
+        self._waiting.discard(focuser.channel)
+        self._set_connection(focuser, State.IDLE, "DISCONNECT")
+        focuser.disconnect()
+        self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        if not self._waiting and not any(focuser.connected for focuser in self.focusers):
+            self._attempt = 0
+            self._controller.close()
+
+    def _set_connection(self, focuser: Focuser, state: State, choice: str, message: str | None = None) -> None:
+        connection = self._connections[focuser.channel]
+        connection.select(choice)
+        connection.state = state
+        focuser.device.update(connection, message)
+
+    def _show(self, snapshot: Snapshot) -> None:
+        before, self._snapshot = self._snapshot, snapshot
+        if snapshot.link is Link.CLOSED:
+            for focuser in self.focusers:
+                if focuser.channel in self._waiting:
+                    self._refuse(focuser, snapshot.reason)
+            return
+        for focuser in self.focusers:
+            if snapshot.link is Link.UP and focuser.channel in self._waiting:
+                self._welcome(focuser)
+            elif focuser.connected:
+                if snapshot.link is not before.link:
+                    self._report_link(focuser, snapshot, before)
+                focuser.show(snapshot)
+
+    def _report_link(self, focuser: Focuser, snapshot: Snapshot, before: Snapshot) -> None:
+        if snapshot.link is Link.LOST:
+            focuser.device.error(f"{snapshot.reason}; trying to get it back")
+        elif before.link is Link.LOST:
+            focuser.device.info("the controller is back")
+
+    def _welcome(self, focuser: Focuser) -> None:
+        """The link is up: this channel is connected, if the controller has it."""
+        there = len(self._snapshot.channels)
+        if focuser.channel > there:
+            self._refuse(
+                focuser,
+                f"the controller on {self._shared.port['PORT'].value} has {there} channel{'s' if there != 1 else ''}, so "
+                f"there is no channel {focuser.channel}",
+            )
+            return
+        self._waiting.discard(focuser.channel)
+        self._set_connection(focuser, State.OK, "CONNECT")
+        focuser.connect(self._snapshot)
+        if there > len(self.focusers):
+            focuser.device.warning(
+                f"the controller has {there} channels, of which {len(self.focusers)} are configured: set \"channels\" in the "
+                "configuration to use the others"
+            )
+
+    def _refuse(self, focuser: Focuser, reason: str) -> None:
+        self._waiting.discard(focuser.channel)
+        self._set_connection(focuser, State.ALERT, "DISCONNECT", f"[ERROR] {reason}")
+        self._close_if_unused()
+
+    # --- Properties of the link -------------------------------------------------------------------------------------
+
+    def _announce(self, vector: Vector, state: State = State.OK) -> None:
+        vector.state = state
+        for focuser in self.focusers:
+            focuser.device.update(vector)
+
+    def _new_polling(self, values: Values) -> None:
+        period_ms = float(values["PERIOD_MS"])
+        self._shared.polling["PERIOD_MS"].value = period_ms
+        self._schedule = replace(self._schedule, moving_s=period_ms / 1000)
+        self._controller.set_schedule(self._schedule)
+        self._announce(self._shared.polling)
+
+    def _new_port(self, values: Values) -> None:
+        name = str(values["PORT"]).strip()
+        try:
+            check_name(name)
+        except PortError as error:
+            raise Refused(str(error)) from None
+        self._shared.port["PORT"].value = name
+        self._announce(self._shared.port)
+
+    def _new_baud(self, values: Values) -> None:
+        chosen = next((name for name, on in values.items() if on), None)
+        if chosen is not None:
+            self._shared.baud.select(chosen)
+        self._announce(self._shared.baud)
+
+    def _show_traffic(self, line: str) -> None:
+        """DEBUG is not offered yet."""

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What must still be known of a channel's position after a restart of the driver: sign, offset, and whether to believe it.
+
+Used by `focuser.py`, in the main thread. Saved at once when it changes, unlike the settings that a user saves when he
+wants to (CONFIG_PROCESS): a focuser that forgot a sync would move to the wrong place.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+SIZE_LIMIT = 4096
+"""A state file is some 60 bytes; what is larger is none."""
+
+
+def folder() -> str:
+    """Where libindi's drivers keep their files: beside INDICONFIG where that is set, else ~/.indi."""
+    configured = os.environ.get("INDICONFIG")
+    if configured:
+        return os.path.dirname(os.path.abspath(configured))
+    return os.path.join(os.path.expanduser("~"), ".indi")
+
+
+def file_name(device: str, ending: str) -> str:
+    """A device's file in that folder; the name of a device cannot lead out of it."""
+    safe = "".join("_" if character in "/\\\0" else character for character in device)
+    return os.path.join(folder(), f"{safe.lstrip('.') or '_'}{ending}")
+
+
+def write_atomically(path: str, data: bytes) -> None:
+    """Replace `path` by a file that holds `data`, so that a crash leaves the old one or the new one. Raises OSError."""
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    temporary = f"{path}.{os.getpid()}.tmp"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+class Memory:
+    """The remembered facts of one channel. position = sign × controller steps + offset."""
+
+    def __init__(self, device: str) -> None:
+        self._path = file_name(device, "_state.json")
+        self.offset = 0
+        self.reversed = False
+        self.unverified = False
+        self.problem = ""
+        """Why what was remembered could not be read or saved, for people; empty when it could."""
+        self._load()
+
+    @property
+    def sign(self) -> int:
+        """-1 where the direction is reversed."""
+        return -1 if self.reversed else 1
+
+    def position(self, steps: int) -> int:
+        """What users call the place that the controller calls `steps`."""
+        return self.sign * steps + self.offset
+
+    def steps(self, position: int) -> int:
+        """What the controller calls the place that users call `position`."""
+        return self.sign * (position - self.offset)
+
+    def save(self) -> None:
+        """Write it down; where that fails, `problem` says why."""
+        text = (
+            f'{{"offset": {self.offset}, "reversed": {str(self.reversed).lower()}, '
+            f'"unverified": {str(self.unverified).lower()}}}\n'
+        )
+        try:
+            write_atomically(self._path, text.encode("ascii"))
+            self.problem = ""
+        except OSError as error:
+            self.problem = f"cannot save the position's offset in {self._path}: {error.strerror}"
+            print(self.problem, file=sys.stderr)
+
+    def _load(self) -> None:
+        try:
+            with open(self._path, "rb") as file:
+                data = file.read(SIZE_LIMIT)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self.problem = f"cannot read the position's offset from {self._path}: {error.strerror}"
+            self.unverified = True
+            return
+        import json  # noqa: PLC0415 (most focusers have no state file)
+
+        try:
+            found = json.loads(data)
+            offset, turned, doubted = found["offset"], found["reversed"], found["unverified"]
+            if type(offset) is not int or type(turned) is not bool or type(doubted) is not bool:
+                raise ValueError("a value has another type")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            self.problem = f"{self._path} is damaged ({error}): the offset is taken for 0"
+            self.unverified = True
+            return
+        self.offset, self.reversed, self.unverified = offset, turned, doubted

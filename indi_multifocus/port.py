@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Opening the serial port: what may be opened, for us alone, and what to tell the user when it cannot be.
+
+Used by `controller.py` (the poll thread opens and closes) and, for the list of ports, by the driver. A port is named by
+the path of a terminal device or by pyserial's `socket://host:port`. Nothing else is ever opened: the name comes from
+any client of the INDI server, and INDI has no authentication.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import Protocol
+
+SOCKET = "socket://"
+CONNECT_TIMEOUT_S = 5.0
+
+
+class PortError(Exception):
+    """The port cannot be used. The text names the port, what is wrong with it, and what to do."""
+
+
+class Port(Protocol):
+    """An open port: a non-blocking file descriptor, and how to close it."""
+
+    def fileno(self) -> int:
+        """The file descriptor to select on, read and write."""
+
+    def close(self) -> None:
+        """Close it, so that others may open it."""
+
+
+def open_port(name: str, baud: int) -> Port:
+    """Open `name` at `baud` bits/s, for this process alone, non-blocking, with what was unread thrown away.
+
+    Raises PortError.
+    """
+    return _open_socket(name) if name.startswith(SOCKET) else _open_serial(name, baud)
+
+
+def check_name(name: str) -> None:
+    """Raise PortError unless `name` is the kind of thing that may be opened; opens nothing."""
+    if name.startswith(SOCKET):
+        _host_and_port(name)
+        return
+    if not name:
+        raise PortError("no port is set: choose one (on Linux often /dev/ttyACM0 or /dev/ttyUSB0)")
+    if "://" in name or not os.path.isabs(name) or "\0" in name:
+        raise PortError(
+            f"{name!r} is no port: the path of a serial device (/dev/ttyACM0) or {SOCKET}host:port is expected"
+        )
+
+
+def _open_serial(name: str, baud: int) -> Port:
+    check_name(name)
+    try:
+        mode = os.stat(name)
+    except OSError as error:
+        raise PortError(_why(name, error)) from None
+    # Looked at before it is opened: to open some devices (a watchdog) or a FIFO has effects of its own.
+    if not stat.S_ISCHR(mode.st_mode) or not _is_terminal(name, mode.st_rdev):
+        raise PortError(f"{name} is not a serial port: the path of a serial device (/dev/ttyACM0) is expected")
+    import serial  # noqa: PLC0415 (as late as possible: the driver's definitions must not wait for it)
+
+    try:
+        port = serial.Serial(name, baud, timeout=0, exclusive=True)
+    except (OSError, ValueError) as error:
+        raise PortError(_why(name, error)) from None
+    try:
+        if not os.path.realpath(name).startswith("/dev/pts/"):
+            _keep_others_out(port.fileno())
+        port.reset_input_buffer()
+        os.set_blocking(port.fileno(), False)
+    except OSError as error:
+        port.close()
+        raise PortError(_why(name, error)) from None
+    return port
+
+
+def _keep_others_out(fd: int) -> None:
+    """Refuse further opens of this terminal, also by programs that know nothing of pyserial's lock.
+
+    Not on a pseudo-terminal, where the flag would outlive a driver that was killed. On a serial device it ends with the
+    last close.
+    """
+    import fcntl  # noqa: PLC0415
+    import termios  # noqa: PLC0415
+
+    fcntl.ioctl(fd, termios.TIOCEXCL)
+
+
+def _is_terminal(name: str, device: int) -> bool:
+    """Whether the character device is a terminal (pseudo-terminals included), without opening it."""
+    if os.path.realpath(name).startswith("/dev/pts/"):
+        return True
+    link = f"/sys/dev/char/{os.major(device)}:{os.minor(device)}/subsystem"
+    try:
+        return os.path.basename(os.readlink(link)) == "tty"
+    except OSError:
+        return not os.path.isdir("/sys/dev/char")  # no sysfs here: leave it to termios to refuse
+
+
+def _host_and_port(name: str) -> tuple[str, int]:
+    host, _, number = name[len(SOCKET) :].rpartition(":")
+    if not host or not number.isascii() or not number.isdecimal() or not 0 < int(number) < 65536:
+        raise PortError(f"{name!r} is no network port: {SOCKET}host:port is expected, with a port from 1 to 65535")
+    return host.strip("[]"), int(number)
+
+
+class _Socket:
+    """A TCP connection as a port."""
+
+    def __init__(self, name: str) -> None:
+        import serial  # noqa: PLC0415
+
+        self._serial = serial.serial_for_url(name, timeout=0)
+
+    def fileno(self) -> int:
+        return int(self._serial.fileno())
+
+    def close(self) -> None:
+        self._serial.close()
+
+
+def _open_socket(name: str) -> Port:
+    host, number = _host_and_port(name)
+    import socket  # noqa: PLC0415
+
+    import serial  # noqa: PLC0415
+
+    try:
+        port = _Socket(name)
+    except (OSError, ValueError, serial.SerialException) as error:
+        raise PortError(_why_socket(host, number, error)) from None
+    # One command is one small packet: Nagle's algorithm would hold it back for the acknowledgement of the last.
+    with socket.socket(fileno=os.dup(port.fileno())) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    os.set_blocking(port.fileno(), False)
+    return port
+
+
+def _why_socket(host: str, number: int, error: Exception) -> str:
+    return (
+        f"cannot reach the controller at {host} port {number} ({_plain(error)}): "
+        "is the address right, and the serial-to-network bridge running?"
+    )
+
+
+def _plain(error: BaseException) -> str:
+    code = getattr(error, "errno", None)
+    return os.strerror(code) if isinstance(code, int) else str(error)
+
+
+def _why(name: str, error: Exception) -> str:
+    """What went wrong with a serial port, and the remedy."""
+    code = getattr(error, "errno", None)
+    text = str(error)
+    if code in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
+        others = ", ".join(list_ports()) or "none is there"
+        return f"port {name} does not exist: is the controller plugged in and powered? Ports on this machine: {others}"
+    if code in (errno.EACCES, errno.EPERM):
+        return (
+            f"no permission to open port {name}: add the user that runs indiserver to the port's group "
+            f"({_group(name)}) and log in again"
+        )
+    if code in (errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK) or "exclusively lock" in text:
+        return f"port {name} is in use by another program: end that one (fuser -v {name} names it) and connect again"
+    if code in (errno.ENOTTY, errno.EINVAL):
+        return f"{name} is not a serial port: the path of a serial device (/dev/ttyACM0) is expected"
+    return f"cannot open port {name}: {_plain(error)}"
+
+
+def _group(name: str) -> str:
+    try:
+        import grp  # noqa: PLC0415
+
+        return f"sudo usermod -aG {grp.getgrgid(os.stat(name).st_gid).gr_name} <user>"
+    except (OSError, KeyError, ImportError):
+        return "often dialout"
+
+
+def list_ports() -> list[str]:
+    """Serial ports of this machine, the stable /dev/serial/by-id names first, then the device names."""
+    from serial.tools import list_ports as pyserial  # noqa: PLC0415
+
+    by_id = "/dev/serial/by-id"
+    try:
+        stable = sorted(os.path.join(by_id, entry) for entry in os.listdir(by_id))
+    except OSError:
+        stable = []
+    # Boards that are USB devices; of the built-in UARTs most machines have dozens that are not there.
+    devices = sorted(port.device for port in pyserial.comports() if port.vid is not None)
+    return stable + devices

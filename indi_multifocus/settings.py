@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the driver runs with: the observatory's JSON configuration, or what a focuser that KStars starts needs.
+
+Read once at the start, in the main thread. A bare driver has no configuration and lives on its INDI properties; so msgspec,
+which parses the configuration, is imported only where there is one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+CONFIG_VARIABLE = "INDI_MULTIFOCUS_CONFIG"
+"""Environment variable that names the JSON configuration."""
+
+WHOLE_RANGE = (-9_999_999, 9_999_999)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A DS18B20 temperature probe; `channel` is the one that shows it, or None."""
+
+    name: str
+    label: str
+    address: str
+    channel: int | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Steps are positions as shown to users, times are in seconds."""
+
+    source: str = ""
+    """The configuration's path; empty where there is none."""
+    port: str = "/dev/ttyACM0"
+    baud: int = 9600
+    reply_timeout_s: float = 2.0
+    idle_s: float = 5.0
+    moving_s: float = 0.1
+    move_timeout_s: float | None = None
+    """None: as long as the distance takes, and half as long again."""
+    channels: int = 2
+    labels: Mapping[int, str] = field(default_factory=dict)
+    travel: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    """Configured limits by channel; they bind what clients may set."""
+    default_travel: tuple[int, int] = (0, 100_000)
+    """Travel of a channel that has no configured limits. INDI asks for positions that are not negative."""
+    probes: tuple[Probe, ...] = ()
+
+    def device_name(self, channel: int) -> str:
+        """The INDI device of a channel. INDIDEV replaces the prefix, as in libindi's drivers, a label the whole name."""
+        label = self.labels.get(channel)
+        return label if label else f"{os.environ.get('INDIDEV') or 'MultiFocus'} {channel}"
+
+
+def load_settings() -> Settings:
+    """The settings of the configuration that INDI_MULTIFOCUS_CONFIG names, or the defaults.
+
+    Raises config.ConfigError, whose text is one line for people.
+    """
+    path = os.environ.get(CONFIG_VARIABLE)
+    if not path:
+        return Settings()
+    from .config import load  # noqa: PLC0415 (msgspec is not for those who have no configuration)
+
+    config = load(path)
+    return Settings(
+        source=path,
+        port=config.serial_port,
+        baud=config.serial_baud,
+        reply_timeout_s=config.serial_timeout,
+        idle_s=config.idle_loop_delay,
+        moving_s=config.moving_loop_delay,
+        move_timeout_s=config.move_timeout,
+        channels=config.channels,
+        labels={int(channel): label for channel, label in config.labels.items()},
+        travel={int(channel): (limits[0], limits[1]) for channel, limits in config.limits.items()},
+        # The documented `focus set 1 -500` must work, so without limits the controller's whole range is the travel.
+        default_travel=WHOLE_RANGE,
+        probes=tuple(
+            Probe(name, probe.label, probe.address.upper(), probe.channel)
+            for name, probe in config.temperature_probes.items()
+        ),
+    )
