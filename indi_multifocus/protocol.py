@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The controller's serial protocol: commands → bytes, bytes → replies, and what is known of the other end.
 
-Rules of this file: no port, no thread, no clock. Bytes go in, events come out; `controller.py` owns the I/O and the
-time. Every quirk of the two firmware generations lives here, with its reason beside it, so that nothing above this
-file has to know that the firmware has any.
+Rules of this file: no port, no thread, no clock. Bytes go in, events come out; `controller.py` owns the I/O
+and the time. Every quirk of the two firmware generations lives here, with its reason beside it, so that
+nothing above this file has to know that the firmware has any.
 
-The theory: the controller answers line by line, in order, and never speaks unasked. So a `Conversation` keeps a FIFO
-of what was sent, and each line that comes in must be the kind of reply which the oldest entry asks for. When one is
-not, nobody can know any more which reply belongs to what: the conversation is then *out of step*, believes nothing,
-and has to `synchronise()` before it carries commands again.
+The theory: the controller answers line by line, in order, and never speaks unasked. So a `Conversation` keeps
+a FIFO of what was sent, and each line that comes in must be the kind of reply that the oldest entry asks for.
+When one is not, nobody can know any more which reply belongs to what: the conversation is then *out of step*,
+believes nothing, and has to `synchronise()` before it carries commands again.
 
-Sources: firmware of both generations (main.c of the public focus-controller repository) and the transcripts of both.
+Sources: firmware of both generations (main.c and ds18b20.c of the public focus-controller repository) and the
+transcripts of both.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ MAX_CHANNELS = 9
 """The channel is one digit, and 0 is not one (firmware, both generations)."""
 
 MAX_LINE = 256
-"""Longest reply that can be one, in bytes: a status of nine channels of 7-digit numbers is 216 (22 + 2 a channel)."""
+"""No reply is longer, in bytes: a status of nine channels of 7-digit numbers has 215, and its `\\r`."""
 
 SYNCHRONISE_ATTEMPTS = 8
-"""How many `?` may be answered with `?` before the other end is not taken for a controller (an echo, for example)."""
+"""How often it may say `?` or nonsense before it is not taken for a controller (an echo, for example)."""
 
 
 class CommandError(ValueError):
     """A command that the firmware cannot take, or must never get. The text says what would do."""
 
 
-# --- Commands: what can be said -------------------------------------------------------------------------------------
+# --- Commands: what can be said -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class Measure:
 
 Command = Union[QueryStatus, QueryFans, SwitchFans, Move, Stop, Zero, Measure]
 
-# --- Replies: what can come back ------------------------------------------------------------------------------------
+# --- Replies: what can come back ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class Garbage:
 
 Reply = Union[Status, Acknowledged, NotUnderstood, Fans, Temperature, Garbage]
 
-# A sign and exactly six digits, or seven that do not begin with 0: that is what "%+07ld" prints within 7 digits.
+# A sign and exactly six digits, or seven that do not begin with 0: what "%+07ld" prints within 7 digits.
 # Anything else is a line that was cut or overwritten (generation 2 beyond ±999999 does both).
 _CHANNEL = re.compile(rb"T([1-9])=([+-](?:\d{6}|[1-9]\d{6})),C([1-9])=([+-](?:\d{6}|[1-9]\d{6}))")
 _TEMPERATURE = re.compile(rb"[+-]?\d{1,3}\.\d{1,4}")
@@ -200,7 +201,7 @@ def _parse_status(line: bytes) -> Status | Garbage:
 
 
 class LineReader:
-    """Bytes → lines. A line that is longer than any reply can be is handed over cut, once, as what it is: garbage."""
+    """Bytes → lines. A line longer than any reply can be is handed over cut, once, as what it is: garbage."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -227,7 +228,7 @@ class LineReader:
         self._overlong = False
 
 
-# --- Events: what a conversation tells its owner --------------------------------------------------------------------
+# --- Events: what a conversation tells its owner ------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -251,7 +252,7 @@ class Synchronised:
 
 @dataclass(frozen=True)
 class OutOfStep:
-    """A reply did not fit. `unanswered`: the commands of which nobody knows now whether they were carried out."""
+    """A reply did not fit. `unanswered`: the commands of which nobody knows whether they were carried out."""
 
     reason: str
     unanswered: tuple[Command, ...]
@@ -280,8 +281,8 @@ _ANSWER: dict[type, type] = {
 def max_steps(generation: int | None) -> int:
     """Farthest position, in steps either way, that this generation takes and reports right.
 
-    Seven digits on generation 1. Generation 2 takes them too, but reports them in fields of 22 bytes, which then
-    overwrite each other, and a number cut by that can still look right.
+    Seven digits on generation 1. Generation 2 takes them too, but reports them in fields of 22 bytes, which
+    then overwrite each other, and a number cut by that can still look right.
     """
     return 999_999 if generation == 2 else 9_999_999
 
@@ -289,9 +290,9 @@ def max_steps(generation: int | None) -> int:
 class Conversation:
     """What was said and is to be answered on one serial line; the companion of one open port.
 
-    The owner writes what `send()`, `synchronise()` and `more_to_send()` return, in that order, and feeds what it reads to
-    `receive()`. It begins with `synchronise()`, and does so again after `OutOfStep`, or when it has waited too long for
-    a reply. `generation` and `channels` are None until the first `Synchronised`.
+    The owner writes what `send()`, `synchronise()` and `more_to_send()` return, in that order, and feeds what
+    it reads to `receive()`. It begins with `synchronise()`, and does so again after `OutOfStep`, or when a
+    reply does not come in time. `generation` and `channels` are None until the first `Synchronised`.
     """
 
     def __init__(self) -> None:
@@ -327,7 +328,7 @@ class Conversation:
                     f"from {-limit} to {limit} is expected"
                 )
         elif isinstance(command, (SwitchFans, Measure)) and self.generation != 2:
-            # 17 bytes of "@…" overrun generation 1's 16-byte line buffer; so these go only to a known generation 2.
+            # 17 bytes of "@…" overrun generation 1's 16-byte line, so these go only to a known generation 2.
             raise CommandError("only a controller of the second generation has fans and temperature probes")
         if isinstance(command, Measure) and not re.fullmatch(r"[0-9A-Fa-f]{16}", command.address):
             # Above all never a bare "@": with no probe on the bus it writes before the firmware's buffer.
@@ -347,8 +348,8 @@ class Conversation:
     def synchronise(self) -> bytes:
         """Believe nothing, and ask for a clean status. Returns the bytes to send first.
 
-        Also called again when an attempt stays without any answer: after half a command that began with a channel's digit
-        the firmware answers nothing at all to the `?` that completes it.
+        Also called again when an attempt stays without any answer: after half a command that began with a
+        channel's digit the firmware answers nothing at all to the `?` that completes it.
         """
         self._lines.clear()
         self._expected.clear()
@@ -422,18 +423,18 @@ class Conversation:
 
 
 _BEYOND = (
-    "a channel stands beyond ±999999 steps, where a controller of the second generation reports garbled positions; "
-    "move it back with the program that took it there, or zero that channel"
+    "a channel stands beyond ±999999 steps, where a controller of the second generation reports garbled "
+    "positions; move it back with the program that took it there, or zero that channel"
 )
 
 
 class _Synchronising:
     """From any state of the line to a status that can be believed: `?` until one comes, then `#`.
 
-    The `#` does two things. It tells the generations apart, and it proves that the status was the answer to the last
-    `?` and not a late one to an earlier: a second status would then come before the answer to `#`. An answer of `?` to
-    `#` is asked for twice, because noise on the line would produce it once, and generation 2 taken for 1 would be allowed
-    positions that it cannot report.
+    The `#` does two things. It tells the generations apart, and it proves that the status was the answer to
+    the last `?` and not a late one to an earlier: a second status would then come before the answer to `#`.
+    An answer of `?` to `#` is asked for twice, because noise on the line would produce it once, and
+    generation 2 taken for 1 would be allowed positions that it cannot report.
     """
 
     def __init__(self) -> None:
