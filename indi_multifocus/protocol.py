@@ -141,7 +141,7 @@ class Fans:
 
 @dataclass(frozen=True)
 class Temperature:
-    """Degrees Celsius, or None where the probe did not answer (`FAILED`)."""
+    """Degrees Celsius, or None where the probe did not answer (`FAILED`), or not with what it can measure."""
 
     celsius: float | None
 
@@ -158,7 +158,9 @@ Reply = Union[Status, Acknowledged, NotUnderstood, Fans, Temperature, Garbage]
 # A sign and exactly six digits, or seven that do not begin with 0: what "%+07ld" prints within 7 digits.
 # Anything else is a line that was cut or overwritten (generation 2 beyond ±999999 does both).
 _CHANNEL = re.compile(rb"T([1-9])=([+-](?:\d{6}|[1-9]\d{6})),C([1-9])=([+-](?:\d{6}|[1-9]\d{6}))")
-_TEMPERATURE = re.compile(rb"[+-]?\d{1,3}\.\d{1,4}")
+_TEMPERATURE = re.compile(rb"-?\d{1,4}\.\d{4}")
+_PROBE_RANGE = (-55.0, 125.0)
+"""What a DS18B20 can measure, °C (data sheet)."""
 _OVERWRITTEN = re.compile(rb"=[+-][1-9]\d{6}")
 _FIXED: dict[bytes, Reply] = {
     b"$": Acknowledged(),
@@ -177,8 +179,19 @@ def parse_line(line: bytes) -> Reply:
     if line[:1] == b"T":
         return _parse_status(line)
     if _TEMPERATURE.fullmatch(line):
-        return Temperature(float(line))
+        return _parse_temperature(line)
     return Garbage(line)
+
+
+def _parse_temperature(line: bytes) -> Temperature | Garbage:
+    celsius = float(line)
+    if not (celsius * 16).is_integer():
+        return Garbage(line)  # the probe counts in sixteenths, so digits are wrong
+    if celsius >= 2048:
+        # The firmware takes the probe's 16-bit two's complement for unsigned: -0.5 °C comes as 4095.5000.
+        celsius -= 4096
+    low, high = _PROBE_RANGE
+    return Temperature(celsius if low <= celsius <= high else None)
 
 
 def _parse_status(line: bytes) -> Status | Garbage:
