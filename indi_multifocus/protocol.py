@@ -328,9 +328,8 @@ class Conversation:
 
     def check(self, command: Command) -> None:
         """Raise `CommandError` where this controller must not get `command`, and say why."""
-        channel = getattr(command, "channel", None)
-        if channel is not None:
-            last = self.channels or MAX_CHANNELS
+        if isinstance(command, (Move, Stop, Zero)):
+            channel, last = command.channel, self.channels or MAX_CHANNELS
             if type(channel) is not int or not 1 <= channel <= last:
                 raise CommandError(f"channel {channel!r}: a whole number from 1 to {last} is expected")
         if isinstance(command, Move):
@@ -340,10 +339,12 @@ class Conversation:
                     f"target {command.target!r} of channel {channel}: a whole number of steps "
                     f"from {-limit} to {limit} is expected"
                 )
-        elif isinstance(command, (SwitchFans, Measure)) and self.generation != 2:
+        elif isinstance(command, (QueryFans, SwitchFans, Measure)) and self.generation != 2:
             # 17 bytes of "@…" overrun generation 1's 16-byte line, so these go only to a known generation 2.
             raise CommandError("only a controller of the second generation has fans and temperature probes")
-        if isinstance(command, Measure) and not re.fullmatch(r"[0-9A-Fa-f]{16}", command.address):
+        if isinstance(command, Measure) and not (
+            isinstance(command.address, str) and re.fullmatch(r"[0-9A-Fa-f]{16}", command.address)
+        ):
             # Above all never a bare "@": with no probe on the bus it writes before the firmware's buffer.
             raise CommandError(f"probe address {command.address!r}: 16 hexadecimal digits are expected")
 
