@@ -232,7 +232,9 @@ class LineReader:
             self._overlong = True
             rest = b""
         self._rest = rest
-        # One \r only: a line that has more of them is not what the firmware printed.
+        # A long line is cut at the same place however it was fragmented. One \r only: a line that has more of
+        # them is not what the firmware printed.
+        lines = [line[:MAX_LINE] for line in lines]
         return [line[:-1] if line[-1:] == b"\r" else line for line in lines]
 
     def clear(self) -> None:
