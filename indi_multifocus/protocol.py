@@ -316,12 +316,13 @@ class Conversation:
         self._lines = LineReader()
         self._expected: deque[Command] = deque()
         self._synchronising: _Synchronising | None = None
+        self._in_step = False
         self._to_send = b""
 
     @property
     def synchronised(self) -> bool:
         """Whether commands can be sent and replies believed."""
-        return self._synchronising is None and self.generation is not None
+        return self._in_step
 
     @property
     def unanswered(self) -> int:
@@ -370,6 +371,7 @@ class Conversation:
         self._lines.clear()
         self._expected.clear()
         self._to_send = b""
+        self._in_step = False
         self._synchronising = _Synchronising()
         return QueryStatus().encode()
 
@@ -379,18 +381,23 @@ class Conversation:
         return data
 
     def receive(self, data: bytes) -> list[Event]:
-        """What `data` means. Never raises, whatever the bytes are."""
+        """What `data` means. Never raises, whatever the bytes are.
+
+        After `OutOfStep` or `NotAController` nothing that comes means anything until `synchronise()`.
+        """
         events: list[Event] = []
         for line in self._lines.feed(data):
             reply = parse_line(line)
-            event = self._answer(reply) if self._synchronising is None else self._while_synchronising(reply)
+            event: Event | None = None
+            if self._in_step:
+                event = self._answer(reply)
+            elif self._synchronising is not None:
+                event = self._while_synchronising(self._synchronising, reply)
             if event is not None:
                 events.append(event)
         return events
 
-    def _answer(self, reply: Reply) -> Event | None:
-        if self.generation is None:
-            return None
+    def _answer(self, reply: Reply) -> Event:
         if not self._expected:
             return self._out_of_step(f"{describe(reply)} came unasked")
         command = self._expected[0]
@@ -415,24 +422,24 @@ class Conversation:
     def _out_of_step(self, reason: str) -> OutOfStep:
         unanswered = tuple(self._expected)
         self._expected.clear()
-        self._synchronising = _Synchronising()
+        self._in_step = False
         return OutOfStep(reason, unanswered)
 
-    def _while_synchronising(self, reply: Reply) -> Event | None:
-        step = self._synchronising
-        assert step is not None
+    def _while_synchronising(self, step: _Synchronising, reply: Reply) -> Event | None:
         step.heard(reply)
         if step.done:
             assert step.status is not None
             generation = 1 if step.fans is None else 2
             limit = max_steps(generation)
+            self._synchronising = None
             if any(abs(steps) > limit for steps in step.status.targets + step.status.currents):
                 return NotAController(_BEYOND)
-            self._synchronising = None
+            self._in_step = True
             self.generation = generation
             self.channels = len(step.status.targets)
             return Synchronised(generation, self.channels, step.status, step.fans)
         if step.attempts > SYNCHRONISE_ATTEMPTS:
+            self._synchronising = None
             return NotAController(step.complaint())
         self._to_send += step.more_to_send()
         return None
