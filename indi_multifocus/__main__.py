@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Entry point of the INDI driver: `indi_multifocus`, or `python -m indi_multifocus`. indiserver starts it.
 
-It speaks INDI on standard input and output, and nothing else there. It ends with its standard input (indiserver is gone) and
-on SIGTERM or SIGINT; moves in progress are left to finish.
+It speaks INDI on standard input and output, and nothing else there. It ends with its standard input
+(indiserver is gone) and on SIGTERM or SIGINT; moves in progress are left to finish.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ def main() -> int:
     if "--version" in sys.argv[1:]:
         print(f"indi_multifocus {__version__}")
         return 0
-    from .driver import Driver  # noqa: PLC0415
-    from .settings import load_settings  # noqa: PLC0415
+    from .driver import Driver
+    from .settings import load_settings
 
     try:
         settings = load_settings()

@@ -3,12 +3,13 @@
 
 Who calls what, from which thread:
 - the main thread calls the public methods of `Controller`. They never wait: they leave a wish and wake the poll thread.
-- the poll thread sleeps in `select` on the port and on the wake-up pipe, until a reply, a wish or the next poll. It alone
-  opens, reads, writes and closes the port, and hands what it knows to `notify` as an immutable `Snapshot`.
+- the poll thread sleeps in `select` on the port and on the wake-up pipe, until a reply, a wish or the next
+  poll. It alone opens, reads, writes and closes the port, and hands what it knows to `notify` as an immutable
+  `Snapshot`.
 
-Wishes are kept a channel, not in a queue: the last target wins, a stop cancels the move that was not yet sent, and a flood
-of requests takes no memory. A stop is written at once, whatever is still to be answered: the link is full duplex, and the
-controller answers in order.
+Wishes are kept a channel, not in a queue: the last target wins, a stop cancels the move that was not yet
+sent, and a flood of requests takes no memory. A stop is written at once, whatever is still to be answered:
+the link is full duplex, and the controller answers in order.
 
 Every move, stop and zero has a request number. A channel's state names the last one that it reflects, so that nobody
 takes a status from before a move for the end of it.
@@ -64,11 +65,12 @@ ASK_AGAIN_S = 1.2
 
 STALL_POLLS = 3
 STALL_S = 0.3
-"""A channel is stalled when this many polls over this long saw it at the same place short of its target: both, since at a
-short polling period three polls are less than the time for one step."""
+"""A channel is stalled when this many polls over this long saw it at the same place short of its target:
+both, since at a short polling period three polls are less than the time for one step."""
 
 MEASURE_S = 2.0
-"""A temperature takes up to 1 s, in which nothing is answered; so while one is measured no silence is shorter than this."""
+"""A temperature takes up to 1 s, in which nothing is answered; so while one is measured no silence is shorter
+than this."""
 
 
 class Link(Enum):
@@ -275,7 +277,8 @@ class Controller:
         self._wake()
 
     def move(self, channel: int, steps: int, via: int | None = None) -> int:
-        """Move to `steps` (controller steps), by way of `via` where backlash is taken up. Returns the request number."""
+        """Move to `steps` (controller steps), by way of `via` where backlash is taken up. Returns the request
+        number."""
         with self._lock:
             self._number += 1
             wishes = self._wishes.setdefault(channel, _Wishes())
@@ -336,7 +339,7 @@ class Controller:
             try:
                 self._turn()
             except Exception as error:  # a bug of ours must not leave a channel moving with nobody watching
-                import traceback  # noqa: PLC0415
+                import traceback
 
                 traceback.print_exc()
                 self._give_up(f"internal error of the driver: {error!r}")
@@ -581,7 +584,8 @@ class Controller:
         self._trouble = False
         redo, self._redo = self._redo, []
         for sent in redo:
-            # Every command names its end, not a way, so it may be said twice; after this short a pause it is still wanted.
+            # Every command names its end, not a way, so it may be said twice; after this short a pause it is
+            # still wanted.
             self._send(sent.command, sent.request)
         if redo:
             self._send(QueryStatus())

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The driver: the channels of one controller as INDI devices, wired to standard input and output.
 
-Everything in here runs in the main thread. It sleeps in `select` on standard input and on a pipe through which the poll thread
-says that it left something: a new snapshot, or a line of traffic for DEBUG. So INDI properties are touched by one thread
-alone, and the poll thread never waits for a client.
+Everything in here runs in the main thread. It sleeps in `select` on standard input and on a pipe through
+which the poll thread says that it left something: a new snapshot, or a line of traffic for DEBUG. So INDI
+properties are touched by one thread alone, and the poll thread never waits for a client.
 
-There is one link for all channels. What belongs to it (port, baud rate, polling period, …) is one set of properties that every
-device shows: a change on one is announced on all. The first channel that connects opens the link, the last that
-disconnects closes it.
+There is one link for all channels. What belongs to it (port, baud rate, polling period, …) is one set of
+properties that every device shows: a change on one is announced on all. The first channel that connects opens
+the link, the last that disconnects closes it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from .indi import (
     Permission,
     Reader,
     Refused,
-    Rule,
     State,
     Switch,
     SwitchVector,
@@ -279,8 +278,7 @@ class Driver:
         if focuser.channel > there:
             self._refuse(
                 focuser,
-                f"the controller on {self._shared.port['PORT'].value} has {there} channel{'s' if there != 1 else ''}, so "
-                f"there is no channel {focuser.channel}",
+                f"there is no channel {focuser.channel}: the controller has channels 1 to {there}",
             )
             return
         self._waiting.discard(focuser.channel)
@@ -288,8 +286,8 @@ class Driver:
         focuser.connect(self._snapshot)
         if there > len(self.focusers):
             focuser.device.warning(
-                f"the controller has {there} channels, of which {len(self.focusers)} are configured: set \"channels\" in the "
-                "configuration to use the others"
+                f"the controller has {there} channels, of which {len(self.focusers)} are configured: "
+                'set "channels" in the configuration to use the others'
             )
 
     def _refuse(self, focuser: Focuser, reason: str) -> None:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One channel of the controller as an INDI focuser: its properties, and what each does.
 
-Used by `driver.py`, in the main thread alone. Two things drive a focuser: what clients send (the `_new_…` handlers) and
-what the controller is known to do (`show`, with each snapshot). Neither waits for the other: a handler leaves a request with
-the controller and says Busy, and a later snapshot says what became of it.
+Used by `driver.py`, in the main thread alone. Two things drive a focuser: what clients send (the `_new_…`
+handlers) and what the controller is known to do (`show`, with each snapshot). Neither waits for the other: a
+handler leaves a request with the controller and says Busy, and a later snapshot says what became of it.
 
-Names, labels, groups, formats, rules and order are those of libindi's INDI::FocuserInterface and INDI::Focuser (1.9.9), so
-that every client takes a channel for the focuser that it knows.
+Names, labels, groups, formats, rules and order are those of libindi's INDI::FocuserInterface and
+INDI::Focuser (1.9.9), so that every client takes a channel for the focuser that it knows.
 
 Positions are what users see: position = sign × controller steps + offset.
 """
@@ -197,7 +197,7 @@ class Focuser:
     def _absent(self, name: str) -> str:
         """Why a property is not there."""
         if not self.connected:
-            return f"{self.device.name} is not connected, so there is no {name}: connect it first (CONNECTION.CONNECT=On)"
+            return f"{self.device.name} is not connected and has no {name}: connect it first (CONNECTION.CONNECT=On)"
         return f"{self.device.name} has no property {name}"
 
     def connect(self, snapshot: Snapshot) -> None:
@@ -211,8 +211,9 @@ class Focuser:
             self.apply_travel(max(low, -limit), min(high, limit))
         offered.reverse.select("INDI_ENABLED" if self.memory.reversed else "INDI_DISABLED")
         offered.presets.state = offered.goto.state = State.IDLE
+        own_checks = (offered.absolute, offered.sync)
         for vector, handler in self._offer():
-            self.device.define(vector, handler, check_range=vector is not offered.absolute and vector is not offered.sync)
+            self.device.define(vector, handler, check_range=vector not in own_checks)
         if self.memory.problem:
             self.device.warning(self.memory.problem)
         if self._probe is not None and snapshot.generation != 2:
@@ -407,7 +408,7 @@ class Focuser:
     def _check_destination(self, position: int, now: int) -> None:
         """Within the travel; or, from outside it, towards it."""
         low, high = self.travel
-        if low <= position <= high or (now < low and now <= position <= high) or (now > high and low <= position <= now):
+        if min(low, now) <= position <= max(high, now) and (low <= position <= high or not low <= now <= high):
             return
         raise Refused(f"Requested position {position} is out of bounds: a position from {low} to {high} is expected")
 
@@ -452,7 +453,8 @@ class Focuser:
         amount.max, amount.step = high - low, step
 
     def set_reversed(self, turned: bool, steps: int) -> None:
-        """Turn the direction round. The place where it stands (`steps`) keeps its position, as with libindi's drivers."""
+        """Turn the direction round. The place where it stands (`steps`) keeps its position, as with libindi's
+        drivers."""
         position = self.memory.position(steps)
         self.memory.reversed = turned
         self.properties.reverse.select("INDI_ENABLED" if turned else "INDI_DISABLED")
@@ -526,8 +528,8 @@ class Focuser:
         position = self.memory.position(state.current)
         if self.memory.unverified:
             return (
-                f"position {position} is unverified: power was lost in mid-move, and the controller claims an arrival that "
-                "cannot be; sync or zero to accept"
+                f"position {position} is unverified: power was lost in mid-move, and the controller claims an "
+                "arrival that cannot be; sync or zero to accept"
             )
         if state.fault:
             return state.fault

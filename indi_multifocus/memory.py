@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What must still be known of a channel's position after a restart of the driver: sign, offset, and whether to believe it.
+"""What must still be known of a channel's position after a restart of the driver: sign, offset, and whether
+to believe it.
 
 Used by `focuser.py`, in the main thread. Saved at once when it changes, unlike the settings that a user saves when he
 wants to (CONFIG_PROCESS): a focuser that forgot a sync would move to the wrong place.
@@ -95,7 +96,7 @@ class Memory:
             self.problem = f"cannot read the position's offset from {self._path}: {error.strerror}"
             self.unverified = True
             return
-        import json  # noqa: PLC0415 (most focusers have no state file)
+        import json
 
         try:
             found = json.loads(data)

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How a channel moves, from the statuses that came: its speed, when it will arrive, and whether a claim can be true.
 
-Used by `controller.py`, one `Motion` a channel, in the poll thread. No clock and no I/O in here: times are arguments, in
-seconds of one monotonic clock; positions are controller steps.
+Used by `controller.py`, one `Motion` a channel, in the poll thread. No clock and no I/O in here: times are
+arguments, in seconds of one monotonic clock; positions are controller steps.
 
-The theory: a motor runs at one constant speed, and a status tells whole steps, rounded down. So a status which was taken
-at time t and says that d steps are left means an arrival between t + (d-1)/v and t + d/v. Each further status narrows
-that down, and the earliest of the upper bounds is the moment at which the motor must have arrived: the one extra poll
-that the client waits for is sent just then. The speed is the one of the generation's source code, unless what is
-measured contradicts it (a simulator that runs faster, a resonator that is off).
+The theory: a motor runs at one constant speed, and a status tells whole steps, rounded down. So a status
+which was taken at time t and says that d steps are left means an arrival between t + (d-1)/v and t + d/v.
+Each further status narrows that down, and the earliest of the upper bounds is the moment at which the motor
+must have arrived: the one extra poll that the client waits for is sent just then. The speed is the one of the
+generation's source code, unless what is measured contradicts it (a simulator that runs faster, a resonator
+that is off).
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ class Motion:
         if steps < 2 or time_s <= 0:
             return
         low, high = (steps - 1) / time_s, (steps + 1) / time_s
-        if high / low < self._speed_high / max(self._speed_low, 1e-9) or not self._speed_low <= high or low > self._speed_high:
+        narrower = high / low < self._speed_high / max(self._speed_low, 1e-9)
+        contradicted = high < self._speed_low or low > self._speed_high
+        if narrower or contradicted:
             self._speed_low, self._speed_high = low, high
 
     def arrival_s(self) -> float | None:

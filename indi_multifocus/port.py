@@ -61,7 +61,7 @@ def _open_serial(name: str, baud: int) -> Port:
     # Looked at before it is opened: to open some devices (a watchdog) or a FIFO has effects of its own.
     if not stat.S_ISCHR(mode.st_mode) or not _is_terminal(name, mode.st_rdev):
         raise PortError(f"{name} is not a serial port: the path of a serial device (/dev/ttyACM0) is expected")
-    import serial  # noqa: PLC0415 (as late as possible: the driver's definitions must not wait for it)
+    import serial
 
     try:
         port = serial.Serial(name, baud, timeout=0, exclusive=True)
@@ -84,8 +84,8 @@ def _keep_others_out(fd: int) -> None:
     Not on a pseudo-terminal, where the flag would outlive a driver that was killed. On a serial device it ends with the
     last close.
     """
-    import fcntl  # noqa: PLC0415
-    import termios  # noqa: PLC0415
+    import fcntl
+    import termios
 
     fcntl.ioctl(fd, termios.TIOCEXCL)
 
@@ -112,7 +112,7 @@ class _Socket:
     """A TCP connection as a port."""
 
     def __init__(self, name: str) -> None:
-        import serial  # noqa: PLC0415
+        import serial
 
         self._serial = serial.serial_for_url(name, timeout=0)
 
@@ -125,9 +125,9 @@ class _Socket:
 
 def _open_socket(name: str) -> Port:
     host, number = _host_and_port(name)
-    import socket  # noqa: PLC0415
+    import socket
 
-    import serial  # noqa: PLC0415
+    import serial
 
     try:
         port = _Socket(name)
@@ -173,7 +173,7 @@ def _why(name: str, error: Exception) -> str:
 
 def _group(name: str) -> str:
     try:
-        import grp  # noqa: PLC0415
+        import grp
 
         return f"sudo usermod -aG {grp.getgrgid(os.stat(name).st_gid).gr_name} <user>"
     except (OSError, KeyError, ImportError):
@@ -182,7 +182,7 @@ def _group(name: str) -> str:
 
 def list_ports() -> list[str]:
     """Serial ports of this machine, the stable /dev/serial/by-id names first, then the device names."""
-    from serial.tools import list_ports as pyserial  # noqa: PLC0415
+    from serial.tools import list_ports as pyserial
 
     by_id = "/dev/serial/by-id"
     try:

@@ -317,7 +317,7 @@ class Conversation:
         self._expected: deque[Command] = deque()
         self._synchronising: _Synchronising | None = None
         self._in_step = False
-        self._to_send = b""
+        self._late_fans = 0
 
     @property
     def synchronised(self) -> bool:
@@ -365,19 +365,19 @@ class Conversation:
     def synchronise(self) -> bytes:
         """Believe nothing, and ask for a clean status. Returns the bytes to send first.
 
-        Also called again when an attempt stays without any answer: after half a command that began with a
-        channel's digit the firmware answers nothing at all to the `?` that completes it.
+        Also called again when an attempt stays without an answer: what noise made of a question may be a line to
+        which the firmware says nothing.
         """
         self._lines.clear()
-        self._expected.clear()
-        self._to_send = b""
-        self._in_step = False
-        self._synchronising = _Synchronising()
-        return QueryStatus().encode()
+        self._forget()
+        self._synchronising = _Synchronising(self._late_fans)
+        return QueryStatus().encode() * 2
 
     def more_to_send(self) -> bytes:
         """What the conversation itself has to say next while it synchronises; empty when nothing."""
-        data, self._to_send = self._to_send, b""
+        if self._synchronising is None:
+            return b""
+        data, self._synchronising.to_send = self._synchronising.to_send, b""
         return data
 
     def receive(self, data: bytes) -> list[Event]:
@@ -420,29 +420,37 @@ class Conversation:
         return ""
 
     def _out_of_step(self, reason: str) -> OutOfStep:
+        return OutOfStep(reason, self._forget())
+
+    def _forget(self) -> tuple[Command, ...]:
+        """Expect nothing more, but bear in mind how many answers to `#` may still come late."""
         unanswered = tuple(self._expected)
+        asked = sum(isinstance(command, QueryFans) for command in unanswered)
+        if self._synchronising is not None:
+            asked = self._synchronising.late_fans_now
+        self._late_fans = max(self._late_fans, asked)
         self._expected.clear()
+        self._synchronising = None
         self._in_step = False
-        return OutOfStep(reason, unanswered)
+        return unanswered
 
     def _while_synchronising(self, step: _Synchronising, reply: Reply) -> Event | None:
         step.heard(reply)
-        if step.done:
-            assert step.status is not None
-            generation = 1 if step.fans is None else 2
-            limit = max_steps(generation)
-            self._synchronising = None
-            if any(abs(steps) > limit for steps in step.status.targets + step.status.currents):
-                return NotAController(_BEYOND)
-            self._in_step = True
-            self.generation = generation
-            self.channels = len(step.status.targets)
-            return Synchronised(generation, self.channels, step.status, step.fans)
         if step.attempts > SYNCHRONISE_ATTEMPTS:
-            self._synchronising = None
+            self._forget()
             return NotAController(step.complaint())
-        self._to_send += step.more_to_send()
-        return None
+        if step.status is None or not step.done:
+            return None
+        self._forget()
+        generation = 1 if step.fans is None else 2
+        limit = max_steps(generation)
+        if any(abs(steps) > limit for steps in step.status.targets + step.status.currents):
+            return NotAController(_BEYOND)
+        self._in_step = True
+        self._late_fans = 0
+        self.generation = generation
+        self.channels = len(step.status.targets)
+        return Synchronised(generation, self.channels, step.status, step.fans)
 
 
 _BEYOND = (
@@ -452,54 +460,85 @@ _BEYOND = (
 
 
 class _Synchronising:
-    """From any state of the line to a status that can be believed: `?` until one comes, then `#`.
+    """From any state of the line to a status that can be believed, and to nothing more on its way.
 
-    The `#` does two things. It tells the generations apart, and it proves that the status was the answer to
-    the last `?` and not a late one to an earlier: a second status would then come before the answer to `#`.
-    An answer of `?` to `#` is asked for twice, because noise on the line would produce it once, and
-    generation 2 taken for 1 would be allowed positions that it cannot report.
+    First `?`, twice: the first may end somebody's half line or be spoilt by a newline before it, and then be
+    answered with `?` or not at all; the second is answered with a status. Then `#`, until two answers running
+    are of one kind. That tells the generations apart (noise makes a `?` once, and generation 2 taken for 1 would
+    be allowed positions that it cannot report), and it proves the status: replies come in order, so whatever was
+    on its way before comes first, and a status that comes after answers to `#` shows that these were late.
+
+    When something comes that answers neither, it begins again with `?`, and from then on wants more answers
+    running than it had asked for before, lest those that are still coming should pass for the new ones.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, late_fans: int) -> None:
         self.status: Status | None = None
         self.fans: bool | None = None
         self.done = False
         self.attempts = 0
-        self._heard = b""
-        self._denied_fans = False
-        self._send = b""
+        self.to_send = b""
+        self._late_fans = late_fans
+        self._asked = 0  # "#" since the last "?"
+        self._answers: list[bool | None] = []  # to "#", since the last status; None is "?"
+        self._garbage: bytes | None = None
+
+    @property
+    def late_fans_now(self) -> int:
+        """How many answers to `#` may come in one run after this is given up."""
+        return max(self._late_fans, self._asked)
 
     def heard(self, reply: Reply) -> None:
-        if isinstance(reply, Garbage):
-            self._heard = reply.line
         if isinstance(reply, Status):
-            if self.status is None:
-                self._send = QueryFans().encode()
             self.status = reply
-        elif self.status is not None and isinstance(reply, Fans):
-            self.fans = reply.on
-            self.done = True
-        elif self.status is not None and isinstance(reply, NotUnderstood) and self._denied_fans:
-            self.done = True
-        else:
-            if self.status is not None and isinstance(reply, NotUnderstood):
-                self._denied_fans = True
-            elif isinstance(reply, (Acknowledged, Fans, Temperature)) and self.status is None:
-                return  # a late reply to what was asked before: let it drain
-            self.status = None
+            self._answers.clear()
+            if not self._asked:
+                self._ask_fans()
+        elif self._asked and isinstance(reply, (Fans, NotUnderstood)):
+            self._heard_of_fans(reply.on if isinstance(reply, Fans) else None)
+        elif isinstance(reply, (NotUnderstood, Garbage)):
             self.attempts += 1
-            self._send = QueryStatus().encode()
+            if isinstance(reply, Garbage):
+                self._garbage = reply.line
+            self._ask_status()
+        elif self._asked:
+            self._ask_status()
+        # Else it is a late reply to what was asked before: let it drain.
 
-    def more_to_send(self) -> bytes:
-        data, self._send = self._send, b""
-        return data
+    def _heard_of_fans(self, fans: bool | None) -> None:
+        if len(self._answers) == self._asked - self.to_send.count(b"#"):
+            self.status = None  # an answer before its question is late, and so was the status before it
+        if self.status is None:
+            return
+        self._answers.append(fans)
+        if len(self._answers) < self._asked:
+            return
+        agree = [answer is None for answer in self._answers[-2:]] in ([True, True], [False, False])
+        if agree and len(self._answers) > self._late_fans:
+            self.fans = fans
+            self.done = True
+            return
+        if not agree and len(self._answers) > 1:
+            self.attempts += 1
+        self._ask_fans()
+
+    def _ask_fans(self) -> None:
+        self.to_send += QueryFans().encode()
+        self._asked += 1
+
+    def _ask_status(self) -> None:
+        self._late_fans = self.late_fans_now
+        self._asked = 0
+        self._answers.clear()
+        self.status = None
+        self.to_send = QueryStatus().encode()
 
     def complaint(self) -> str:
-        if _OVERWRITTEN.search(self._heard):
+        if self._garbage is None:
+            return "it answers ? to everything, as an echo would"
+        if _OVERWRITTEN.search(self._garbage):
             return _BEYOND
-        if self._heard:
-            return f"what it says is not the controller's protocol ({self._heard[:40]!r})"
-        return "it answers ? to everything, as an echo would"
+        return f"what it says is not the controller's protocol ({self._garbage[:40]!r})"
 
 
 def describe(what: Command | Reply) -> str:

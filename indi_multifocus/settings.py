@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the driver runs with: the observatory's JSON configuration, or what a focuser that KStars starts needs.
 
-Read once at the start, in the main thread. A bare driver has no configuration and lives on its INDI properties; so msgspec,
-which parses the configuration, is imported only where there is one.
+Read once at the start, in the main thread. A bare driver has no configuration and lives on its INDI
+properties; so msgspec, which parses the configuration, is imported only where there is one.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class Settings:
     probes: tuple[Probe, ...] = ()
 
     def device_name(self, channel: int) -> str:
-        """The INDI device of a channel. INDIDEV replaces the prefix, as in libindi's drivers, a label the whole name."""
+        """The INDI device of a channel. INDIDEV replaces the prefix, as in libindi's drivers, a label the
+        whole name."""
         label = self.labels.get(channel)
         return label if label else f"{os.environ.get('INDIDEV') or 'MultiFocus'} {channel}"
 
@@ -62,7 +63,7 @@ def load_settings() -> Settings:
     path = os.environ.get(CONFIG_VARIABLE)
     if not path:
         return Settings()
-    from .config import load  # noqa: PLC0415 (msgspec is not for those who have no configuration)
+    from .config import load
 
     config = load(path)
     return Settings(
