@@ -18,10 +18,12 @@ import sys
 from collections import deque
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from . import __version__
+from .config_process import ConfigProcess
 from .controller import Controller, Link, PortSettings, Schedule, Snapshot
-from .focuser import Focuser, Values, Vector
+from .focuser import Focuser, Values, Vector, chosen
 from .indi import (
     GetProperties,
     Malformed,
@@ -32,14 +34,18 @@ from .indi import (
     Permission,
     Reader,
     Refused,
+    Rule,
     State,
     Switch,
     SwitchVector,
     Text,
     TextVector,
 )
-from .port import PortError, check_name
+from .port import SOCKET, PortError, check_name, list_ports, socket_address
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from .simulator import Simulator
 
 FOCUSER_INTERFACE = 8
 """FOCUSER_INTERFACE of libindi's basedevice.h."""
@@ -50,10 +56,35 @@ BAUD_RATES = ("9600", "19200", "38400", "57600", "115200", "230400")
 CONNECTION, OPTIONS = "Connection", "Options"
 
 
+SERIAL, NETWORK = "CONNECTION_SERIAL", "CONNECTION_TCP"
+
+
+def on_off(name: str, label: str, on: bool = False) -> SwitchVector:
+    """libindi's pair ENABLE / DISABLE of the Options tab."""
+    return SwitchVector(
+        name, label, OPTIONS, [Switch("ENABLE", "Enable", on), Switch("DISABLE", "Disable", not on)], timeout=0
+    )
+
+
 class Shared:
     """The properties of the one link, which every device shows."""
 
     def __init__(self, settings: Settings) -> None:
+        host, number = socket_address(settings.port)
+        self.simulation = on_off("SIMULATION", "Simulation")
+        self.mode = SwitchVector(
+            "CONNECTION_MODE",
+            "Connection Mode",
+            CONNECTION,
+            [Switch(SERIAL, "Serial", not host), Switch(NETWORK, "Network", bool(host))],
+        )
+        self.address = TextVector(
+            "DEVICE_ADDRESS", "Server", CONNECTION, [Text("ADDRESS", "Address", host), Text("PORT", "Port", number)]
+        )
+        self.system_ports = SwitchVector("SYSTEM_PORTS", "System Ports", CONNECTION, [], rule=Rule.AT_MOST_ONE)
+        self.scan = SwitchVector(
+            "DEVICE_PORT_SCAN", "Refresh", CONNECTION, [Switch("Scan Ports", "Scan Ports")], rule=Rule.ONE_OF_MANY
+        )
         self.polling = NumberVector(
             "POLLING_PERIOD",
             "Polling",
@@ -71,13 +102,47 @@ class Shared:
             ],
             timeout=0,
         )
-        self.port = TextVector("DEVICE_PORT", "Ports", CONNECTION, [Text("PORT", "Port", settings.port)])
+        port = Settings.port if host else settings.port
+        self.port = TextVector("DEVICE_PORT", "Ports", CONNECTION, [Text("PORT", "Port", port)])
         self.baud = SwitchVector(
             "DEVICE_BAUD_RATE",
             "Baud Rate",
             CONNECTION,
             [Switch(rate, rate, rate == str(settings.baud)) for rate in BAUD_RATES],
         )
+
+    def port_name(self) -> str:
+        """What to open, by the chosen mode. Raises PortError where that is not set right."""
+        name = str(self.port["PORT"].value)
+        if self.mode.on == NETWORK:
+            name = f"{SOCKET}{self.address['ADDRESS'].value}:{self.address['PORT'].value}"
+        check_name(name)
+        return name
+
+
+class Options:
+    """What a device has for itself, beside its focuser: it is there whether or not the focuser is connected."""
+
+    def __init__(self) -> None:
+        self.connection = SwitchVector(
+            "CONNECTION",
+            "Connection",
+            "Main Control",
+            [Switch("CONNECT", "Connect"), Switch("DISCONNECT", "Disconnect", True)],
+        )
+        self.driver_info = TextVector(
+            "DRIVER_INFO",
+            "Driver Info",
+            CONNECTION,
+            [
+                Text("DRIVER_NAME", "Name", "MultiFocus"),
+                Text("DRIVER_EXEC", "Exec", "indi_multifocus"),
+                Text("DRIVER_VERSION", "Version", __version__),
+                Text("DRIVER_INTERFACE", "Interface", str(FOCUSER_INTERFACE)),
+            ],
+            permission=Permission.READ_ONLY,
+        )
+        self.debug = on_off("DEBUG", "Debug")
 
 
 class Driver:
@@ -101,7 +166,9 @@ class Driver:
         self._snapshot = Snapshot()
         self._attempt = 0
         self._shared = Shared(settings)
-        self._connections: dict[int, SwitchVector] = {}
+        self._options: dict[int, Options] = {}
+        self._configs: dict[int, ConfigProcess] = {}
+        self._simulator: Simulator | None = None
         self._waiting: set[int] = set()
         """Channels whose CONNECTION is Busy: the link is being opened for them."""
         self.focusers = [self._new_focuser(channel) for channel in range(1, settings.channels + 1)]
@@ -119,33 +186,27 @@ class Driver:
             limits=limits or (-9_999_999, 9_999_999),
             probe=probe,
             with_fans=channel == 1,
+            all_probes=settings.probes if channel == 1 else (),
         )
-        device, shared = focuser.device, self._shared
-        connection = SwitchVector(
-            "CONNECTION",
-            "Connection",
-            "Main Control",
-            [Switch("CONNECT", "Connect"), Switch("DISCONNECT", "Disconnect", True)],
-        )
-        self._connections[channel] = connection
-        device.define(connection, partial(self._new_connection, focuser))
-        device.define(
-            TextVector(
-                "DRIVER_INFO",
-                "Driver Info",
-                CONNECTION,
-                [
-                    Text("DRIVER_NAME", "Name", "MultiFocus"),
-                    Text("DRIVER_EXEC", "Exec", "indi_multifocus"),
-                    Text("DRIVER_VERSION", "Version", __version__),
-                    Text("DRIVER_INTERFACE", "Interface", str(FOCUSER_INTERFACE)),
-                ],
-                permission=Permission.READ_ONLY,
-            )
-        )
-        device.define(shared.polling, self._new_polling)
-        device.define(shared.port, self._new_port)
-        device.define(shared.baud, self._new_baud)
+        options = self._options[channel] = Options()
+        define, shared = focuser.device.define, self._shared
+        define(options.connection, partial(self._new_connection, focuser))
+        define(options.driver_info)
+        define(options.debug, partial(self._new_debug, focuser))
+        define(shared.polling, self._new_polling)
+        define(shared.simulation, self._new_simulation)
+        config = ConfigProcess(focuser.device, self._settings.fixes(channel))
+        config.define()
+        define(shared.mode, self._new_mode)
+        define(shared.port, self._new_port)
+        define(shared.baud, self._new_baud)
+        define(shared.address, self._new_address)
+        define(shared.scan, self._new_scan)
+        config.keep_defaults([options.debug, shared.polling, shared.mode, shared.port, shared.baud, shared.address])
+        config.keep_defaults(focuser.properties.settings())
+        focuser.save_setting = config.save_one
+        self._configs[channel] = config
+        config.load(quiet=True)
         return focuser
 
     # --- The main loop ----------------------------------------------------------------------------------------------
@@ -162,6 +223,7 @@ class Driver:
                     break
         finally:
             self._controller.shutdown(timeout_s=0.5)
+            self._stop_simulator()
 
     def end(self) -> None:
         """Leave `run()` soon; safe in a signal handler."""
@@ -202,6 +264,8 @@ class Driver:
     def _dispatch(self, event: NewVector) -> None:
         for focuser in self.focusers:
             if focuser.device.name == event.device:
+                if self._options[focuser.channel].debug.on == "ENABLE":
+                    focuser.device.debug(f"client: {event.name} {dict(event.elements)}")
                 focuser.device.handle(event)
 
     def _get_properties(self, event: GetProperties) -> None:
@@ -224,15 +288,33 @@ class Driver:
         self._set_connection(focuser, State.BUSY, "CONNECT")
         self._waiting.add(focuser.channel)
         if self._attempt == 0:
-            self._snapshot = Snapshot()
-            self._attempt = self._controller.open(self._port_settings())
+            self._open()
         elif self._snapshot.link is Link.UP:
             self._welcome(focuser)
 
-    def _port_settings(self) -> PortSettings:
-        return PortSettings(
-            self._shared.port["PORT"].value, int(self._shared.baud.on or 9600), self._settings.reply_timeout_s
-        )
+    def _open(self) -> None:
+        self._snapshot = Snapshot()
+        try:
+            name = self._simulated_port() if self._shared.simulation.on == "ENABLE" else self._shared.port_name()
+        except PortError as error:
+            self._refuse_all(str(error))
+            return
+        baud = int(self._shared.baud.on or 9600)
+        self._attempt = self._controller.open(PortSettings(name, baud, self._settings.reply_timeout_s))
+
+    def _simulated_port(self) -> str:
+        if self._simulator is None:
+            from .simulator import Simulator
+
+            probes = {probe.address: 10.0 + number for number, probe in enumerate(self._settings.probes)}
+            self._simulator = Simulator(channels=self._settings.channels, probes=probes)
+            self._simulator.start()
+        return self._simulator.port
+
+    def _stop_simulator(self) -> None:
+        if self._simulator is not None:
+            self._simulator.close()
+            self._simulator = None
 
     def _disconnect(self, focuser: Focuser) -> None:
         self._waiting.discard(focuser.channel)
@@ -246,7 +328,7 @@ class Driver:
             self._controller.close()
 
     def _set_connection(self, focuser: Focuser, state: State, choice: str, message: str | None = None) -> None:
-        connection = self._connections[focuser.channel]
+        connection = self._options[focuser.channel].connection
         connection.select(choice)
         connection.state = state
         focuser.device.update(connection, message)
@@ -254,9 +336,8 @@ class Driver:
     def _show(self, snapshot: Snapshot) -> None:
         before, self._snapshot = self._snapshot, snapshot
         if snapshot.link is Link.CLOSED:
-            for focuser in self.focusers:
-                if focuser.channel in self._waiting:
-                    self._refuse(focuser, snapshot.reason)
+            if snapshot.reason:
+                self._refuse_all(snapshot.reason)
             return
         for focuser in self.focusers:
             if snapshot.link is Link.UP and focuser.channel in self._waiting:
@@ -284,11 +365,17 @@ class Driver:
         self._waiting.discard(focuser.channel)
         self._set_connection(focuser, State.OK, "CONNECT")
         focuser.connect(self._snapshot)
+        self._configs[focuser.channel].load(quiet=True)
         if there > len(self.focusers):
             focuser.device.warning(
                 f"the controller has {there} channels, of which {len(self.focusers)} are configured: "
                 'set "channels" in the configuration to use the others'
             )
+
+    def _refuse_all(self, reason: str) -> None:
+        for focuser in self.focusers:
+            if focuser.channel in self._waiting:
+                self._refuse(focuser, reason)
 
     def _refuse(self, focuser: Focuser, reason: str) -> None:
         self._waiting.discard(focuser.channel)
@@ -324,5 +411,67 @@ class Driver:
             self._shared.baud.select(chosen)
         self._announce(self._shared.baud)
 
+    def _new_address(self, values: Values) -> None:
+        address = self._shared.address
+        wanted = {name: str(values.get(name, text.value)).strip() for name, text in address.elements.items()}
+        try:
+            check_name(f"{SOCKET}{wanted['ADDRESS']}:{wanted['PORT']}")
+        except PortError as error:
+            raise Refused(str(error)) from None
+        for name, value in wanted.items():
+            address[name].value = value
+        self._announce(address)
+
+    def _new_mode(self, values: Values) -> None:
+        self._choose(self._shared.mode, values)
+
+    def _new_simulation(self, values: Values) -> None:
+        if self._attempt:
+            raise Refused("SIMULATION cannot be changed while connected: disconnect all channels first")
+        self._choose(self._shared.simulation, values)
+        if self._shared.simulation.on == "DISABLE":
+            self._stop_simulator()
+
+    def _choose(self, vector: SwitchVector, values: Values) -> None:
+        """The answer to a switch of two."""
+        vector.select(chosen(vector, values))
+        self._announce(vector)
+
+    def _new_scan(self, values: Values) -> None:
+        """Offer this machine's serial ports, each as a switch that sets DEVICE_PORT."""
+        ports = list_ports()
+        shared = self._shared
+        shared.system_ports.elements = {port: Switch(port, port) for port in ports}
+        shared.scan.clear()
+        for focuser in self.focusers:
+            focuser.device.remove(shared.system_ports.name)
+            if ports:
+                focuser.device.define(shared.system_ports, self._new_system_port)
+        self._announce(shared.scan)
+        for focuser in self.focusers:
+            focuser.device.info(f"Scan complete. Found {len(ports)} port(s).")
+
+    def _new_system_port(self, values: Values) -> None:
+        port = next((name for name, on in values.items() if on), None)
+        if port is not None:
+            self._shared.port["PORT"].value = port
+            self._announce(self._shared.port)
+        self._shared.system_ports.clear()
+        if port is not None:
+            self._shared.system_ports.select(port)
+        self._announce(self._shared.system_ports)
+
+    # --- Options of one device --------------------------------------------------------------------------------------
+
+    def _new_debug(self, focuser: Focuser, values: Values) -> None:
+        debug = self._options[focuser.channel].debug
+        debug.select(chosen(debug, values))
+        debug.state = State.OK
+        focuser.device.update(debug)
+        focuser.device.info(f"Debug is {'enabled' if debug.on == 'ENABLE' else 'disabled'}.")
+        self._controller.tracing = any(options.debug.on == "ENABLE" for options in self._options.values())
+
     def _show_traffic(self, line: str) -> None:
-        """DEBUG is not offered yet."""
+        for focuser in self.focusers:
+            if self._options[focuser.channel].debug.on == "ENABLE":
+                focuser.device.debug(f"serial: {line}")

@@ -274,8 +274,6 @@ class Firmware:
             digits = line[2:]
             if len(digits) > 7 or any(digit not in b"0123456789" for digit in digits):
                 return b"?\r\n"
-            # The number is ended with a NUL in the line buffer itself.
-            self._line[len(line)] = 0
             motor.aim(int(verb + digits) << self._build.shift)
         else:
             return b""

@@ -58,7 +58,7 @@ def enabled_switch(name: str, label: str, on: str = "Enabled", off: str = "Disab
 class Properties:
     """What a focuser offers while it is connected, in the order in which clients show it."""
 
-    def __init__(self, travel: tuple[int, int], limits: tuple[int, int]) -> None:
+    def __init__(self, travel: tuple[int, int], limits: tuple[int, int], probes: tuple[Probe, ...] = ()) -> None:
         low, high = travel
         ok, read_only = State.OK, Permission.READ_ONLY
         self.motion = SwitchVector(
@@ -119,6 +119,14 @@ class Properties:
             permission=read_only,
             timeout=0,
         )
+        self.temperatures = TextVector(
+            "TEMPERATURES",
+            "Temperature probes",
+            STATUS,
+            [Text(probe.name, f"{probe.label} (°C)") for probe in probes],
+            permission=read_only,
+            timeout=0,
+        )
         self.fan = enabled_switch("FAN", "Fans", "On", "Off")
         self.target = NumberVector(
             "FOCUS_TARGET",
@@ -143,6 +151,17 @@ class Properties:
             timeout=0,
         )
 
+    def settings(self) -> tuple[NumberVector | SwitchVector, ...]:
+        """What a user may want to keep. The direction comes first, and what depends on the travel after the travel."""
+        return (
+            self.reverse,
+            self.maximum,
+            self.minimum,
+            self.backlash,
+            self.backlash_steps,
+            self.presets,
+        )
+
     def of_positions(self) -> tuple[NumberVector, ...]:
         """The properties that hold positions within the travel."""
         return (self.absolute, self.sync, self.presets)
@@ -162,23 +181,25 @@ class Focuser:
         limits: tuple[int, int],
         probe: Probe | None = None,
         with_fans: bool = False,
-        save: Callable[[Focuser, str], None] | None = None,
+        all_probes: tuple[Probe, ...] = (),
     ) -> None:
         """`travel`: where it may move at first; `limits`: how far clients may extend that; both are positions.
 
-        `probe`: the temperature probe that this channel shows. `with_fans`: whether it shows the controller's fans.
-        `save`: called with the name of a property whose new value is to outlive the driver at once.
+        `probe`: the temperature probe that this channel shows as its own. `with_fans` and `all_probes`: what belongs
+        to the controller as a whole and is shown by its first channel.
         """
         self.channel = channel
         self.device = Device(name, output, absent=self._absent)
         self.connected = False
         self.memory = Memory(name)
-        self.properties = Properties(travel, limits)
+        self.properties = Properties(travel, limits, all_probes)
         self._controller = controller
         self._limits = limits
         self._probe = probe
+        self._all_probes = all_probes
         self._with_fans = with_fans
-        self._save = save or (lambda focuser, name: None)
+        self.save_setting: Callable[[Vector], None] = lambda vector: None
+        """Called with a property whose new value is to outlive the driver at once, as libindi does with FOCUS_MAX."""
         self._state: ChannelState | None = None
         self._snapshot = Snapshot()
         self._moved = 0
@@ -240,6 +261,8 @@ class Focuser:
         if self._snapshot.generation == 2:
             if self._probe is not None:
                 table.append((offered.temperature, None))
+            if self._all_probes:
+                table.append((offered.temperatures, None))
             if self._with_fans:
                 table.append((offered.fan, self._new_fan))
         return [*table, (offered.target, None), (offered.link, None), (offered.link_info, None)]
@@ -314,10 +337,10 @@ class Focuser:
     def _new_reverse(self, values: Values) -> None:
         state = self._ready("reverse")
         reverse = self.properties.reverse
-        self.set_reversed(bool(values.get("INDI_ENABLED", not values.get("INDI_DISABLED", True))), state.current)
+        self.set_reversed(chosen(reverse, values) == "INDI_ENABLED", state.current)
         reverse.state = State.OK
         self.device.update(reverse)
-        self._save(self, reverse.name)
+        self.save_setting(reverse)
         self._show_position()
 
     def _new_backlash(self, values: Values) -> None:
@@ -335,31 +358,28 @@ class Focuser:
             presets[name].value = _whole(value)
         presets.state = State.OK
         self.device.update(presets)
-        self._save(self, presets.name)
+        self.save_setting(presets)
 
     def _new_goto(self, values: Values) -> None:
         goto = self.properties.goto
-        chosen = next(name for name, on in values.items() if on)
-        position = int(self.properties.presets[chosen.upper().replace(" ", "_")].value)
+        preset = chosen(goto, values)
+        position = int(self.properties.presets[preset.upper().replace(" ", "_")].value)
         self._move_to(position, relative=False)
-        goto.select(chosen)
+        goto.select(preset)
         goto.state = State.OK
-        self.device.info(f"Moving to {chosen} with position {position}.")
+        self.device.info(f"Moving to {preset} with position {position}.")
         self.device.update(goto)
 
     def _new_fan(self, values: Values) -> None:
         self._ready()
         fan = self.properties.fan
-        self._controller.switch_fans(bool(values.get("INDI_ENABLED", not values.get("INDI_DISABLED", True))))
+        self._controller.switch_fans(chosen(fan, values) == "INDI_ENABLED")
         fan.state = State.BUSY
         self.device.update(fan)
 
     def _select(self, vector: SwitchVector, values: Values) -> None:
         """The plain answer to a one-of-many switch: it is so now."""
-        chosen = next((name for name, on in values.items() if on), None)
-        if chosen is None:  # a client that turned one of two off means the other
-            chosen = next(name for name in vector.elements if name not in values)
-        vector.select(chosen)
+        vector.select(chosen(vector, values))
         vector.state = State.OK
         self.device.update(vector)
 
@@ -435,7 +455,7 @@ class Focuser:
         self.device.update(self.properties.relative, ranges=True)
         changed.state = State.OK
         self.device.update(changed)
-        self._save(self, changed.name)
+        self.save_setting(changed)
         self._report_trouble()
 
     def apply_travel(self, low: int, high: int) -> None:
@@ -581,12 +601,9 @@ class Focuser:
 
     def _show_box(self) -> None:
         offered = self.properties
-        if self.device.is_defined(offered.temperature.name):
-            self.device.publish(offered.temperature)
-        if self.device.is_defined(offered.fan.name):
-            self.device.publish(offered.fan)
-        self.device.publish(offered.link)
-        self.device.publish(offered.link_info)
+        for vector in (offered.temperature, offered.temperatures, offered.fan, offered.link, offered.link_info):
+            if self.device.is_defined(vector.name):
+                self.device.publish(vector)
 
     def _fill_box(self) -> None:
         """What all channels share: temperatures, fans, the link."""
@@ -597,6 +614,11 @@ class Focuser:
             offered.temperature.state = State.ALERT if celsius is None else State.OK
             if celsius is not None:
                 offered.temperature["TEMPERATURE"].value = celsius
+        for probe in self._all_probes:
+            celsius = measured.get(probe.address)
+            offered.temperatures[probe.name].value = "" if celsius is None else f"{celsius:g}"
+        if measured:
+            offered.temperatures.state = State.ALERT if None in measured.values() else State.OK
         if snapshot.fans is not None:
             offered.fan.select("INDI_ENABLED" if snapshot.fans else "INDI_DISABLED")
             offered.fan.state = State.OK
@@ -614,3 +636,9 @@ class Focuser:
 def _whole(value: Value) -> int:
     """Whole steps: a motor has no others."""
     return round(float(value))
+
+
+def chosen(vector: SwitchVector, values: Values) -> str:
+    """The switch of a one-of-many vector that a client wants on: it may have sent it, or have turned all others off."""
+    on = next((name for name, on in values.items() if on), None)
+    return on if on is not None else next(name for name in vector.elements if name not in values)

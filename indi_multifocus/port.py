@@ -108,6 +108,14 @@ def _host_and_port(name: str) -> tuple[str, int]:
     return host.strip("[]"), int(number)
 
 
+def socket_address(name: str) -> tuple[str, str]:
+    """Host and port number of a `socket://host:port`; two empty texts where `name` is none."""
+    if not name.startswith(SOCKET):
+        return "", ""
+    host, number = _host_and_port(name)
+    return host, str(number)
+
+
 class _Socket:
     """A TCP connection as a port."""
 

@@ -157,7 +157,7 @@ Reply = Union[Status, Acknowledged, NotUnderstood, Fans, Temperature, Garbage]
 
 # A sign and exactly six digits, or seven that do not begin with 0: what "%+07ld" prints within 7 digits.
 # Anything else is a line that was cut or overwritten (generation 2 beyond ±999999 does both).
-_CHANNEL = re.compile(rb"T([1-9])=([+-](?:\d{6}|[1-9]\d{6})),C([1-9])=([+-](?:\d{6}|[1-9]\d{6}))")
+_CHANNEL = re.compile(rb"T([1-9])=([+-](?:[1-9]\d{6}|\d{6})),C([1-9])=([+-](?:[1-9]\d{6}|\d{6}))")
 _TEMPERATURE = re.compile(rb"-?\d{1,4}\.\d{4}")
 _PROBE_RANGE = (-55.0, 125.0)
 """What a DS18B20 can measure, °C (data sheet)."""
@@ -464,9 +464,10 @@ class _Synchronising:
 
     First `?`, twice: the first may end somebody's half line or be spoilt by a newline before it, and then be
     answered with `?` or not at all; the second is answered with a status. Then `#`, until two answers running
-    are of one kind. That tells the generations apart (noise makes a `?` once, and generation 2 taken for 1 would
-    be allowed positions that it cannot report), and it proves the status: replies come in order, so whatever was
-    on its way before comes first, and a status that comes after answers to `#` shows that these were late.
+    say that there are fans, or three that `#` is not understood. That tells the generations apart (noise makes a
+    `?` too, and generation 2 taken for 1 would be allowed positions that it cannot report), and it proves the
+    status: replies come in order, so whatever was on its way before comes first, and a status that comes after
+    answers to `#` shows that these were late.
 
     When something comes that answers neither, it begins again with `?`, and from then on wants more answers
     running than it had asked for before, lest those that are still coming should pass for the new ones.
@@ -513,12 +514,13 @@ class _Synchronising:
         self._answers.append(fans)
         if len(self._answers) < self._asked:
             return
-        agree = [answer is None for answer in self._answers[-2:]] in ([True, True], [False, False])
-        if agree and len(self._answers) > self._late_fans:
+        denied = [answer is None for answer in self._answers]
+        certain = denied[-2:] == [False] * 2 or denied[-3:] == [True] * 3
+        if certain and len(self._answers) > self._late_fans:
             self.fans = fans
             self.done = True
             return
-        if not agree and len(self._answers) > 1:
+        if denied[-2:] in ([True, False], [False, True]):
             self.attempts += 1
         self._ask_fans()
 

@@ -54,6 +54,15 @@ class Settings:
         label = self.labels.get(channel)
         return label if label else f"{os.environ.get('INDIDEV') or 'MultiFocus'} {channel}"
 
+    def fixes(self, channel: int) -> frozenset[str]:
+        """Names of the INDI properties whose values the configuration sets, so that no saved value replaces them."""
+        names: set[str] = set()
+        if self.source:
+            names |= {"CONNECTION_MODE", "DEVICE_PORT", "DEVICE_BAUD_RATE", "DEVICE_ADDRESS", "POLLING_PERIOD"}
+        if channel in self.travel:
+            names |= {"FOCUS_MAX", "FOCUS_MIN"}
+        return frozenset(names)
+
 
 def load_settings() -> Settings:
     """The settings of the configuration that INDI_MULTIFOCUS_CONFIG names, or the defaults.

@@ -6,7 +6,8 @@ any serial port, and ask it afterwards for the truth.  What the controller answe
 `firmware.py`; here are the terminal, the clock, the EEPROM file and what can go wrong on a cable.
 
 A Simulator has one thread of its own, which sleeps in select until bytes come, a reply is due or a fault is
-over.  Every public method may be called from any thread.  The driver must never import this.
+over.  Every public method may be called from any thread.  The driver imports this when SIMULATION is turned
+on, and never before: its start must not pay for it.
 """
 
 from __future__ import annotations
@@ -77,8 +78,7 @@ class Simulator:
         self._closing = False
         self._wake_r = self._wake_w = -1
         self._cable: _Cable | None = None
-        self._replies: deque[Reply] = deque()
-        self._last_due = 0.0
+        self._replies: deque[Reply] = deque()  # leave in this order: one that is late holds up those behind it
         self._received: deque[tuple[float, bytes]] = deque(maxlen=_MAX_RECEIVED)
         self._line = bytearray()
         # Faults
@@ -159,7 +159,6 @@ class Simulator:
         with self._lock:
             return list(self._received)
 
-    @property
     def in_use(self) -> bool:
         """Whether a host has the port open at this moment."""
         with self._lock:
@@ -240,7 +239,7 @@ class Simulator:
             self._line.clear()
             if cable:
                 self._unplug()
-            self._replug_with_power = cable
+            self._replug_with_power |= cable
             self._power_back_at = now + off_s
             self._service()
             self._wake()
@@ -352,8 +351,9 @@ class Simulator:
         if self._power_back_at is not None and self._power_back_at <= now:
             self._power_back_at = None
             self._firmware.restart(now)
-            if self._replug_with_power and self._cable is None:
+            if self._replug_with_power and self._cable is None and self._thread is not None:
                 self._plug()
+            self._replug_with_power = False
         self._answer(self._firmware.feed(b"", now))
         self._save()
         if self._babble is not None and self._babble_at <= now:
@@ -400,7 +400,7 @@ class Simulator:
             if self._silent:
                 continue
             data = reply if self._mangle is None else self._mangle(reply)
-            due = self._last_due = max(ready + self._delay_s, self._last_due)
+            due = ready + self._delay_s
             if self._uart is None:
                 self._replies.append((due, data))
             else:
@@ -436,7 +436,6 @@ class Simulator:
 
     def _forget_replies(self) -> None:
         self._replies.clear()
-        self._last_due = 0.0
         if self._uart is not None:
             self._uart = Uart()
 

@@ -90,6 +90,11 @@ class Device:
             if self._offers.pop(name, None) is not None:
                 self._output.write(writer.deletion(self.name, name))
 
+    def vector(self, name: str) -> Vector | None:
+        """The vector of that name, where it is defined."""
+        offer = self._offers.get(name)
+        return offer.vector if offer is not None else None
+
     def is_defined(self, name: str) -> bool:
         """Whether clients know the property at the moment."""
         return name in self._offers

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The settings that a user keeps with CONFIG_PROCESS: libindi's file, in libindi's place and form.
+
+Used by `config_process.py`, in the main thread. `~/.indi/<device>_config.xml`, or the file that INDICONFIG
+names for all devices: an <INDIDriver> that holds the new…Vector messages which would set the properties. What
+is read is handed on as such messages, so that a damaged or hostile file can do no more than a client can.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Union
+
+from .indi import Malformed, NewVector, Number, NumberVector, Reader, Switch, SwitchVector, TextVector
+from .indi.writer import escape, number_text
+from .memory import file_name, write_atomically
+
+SIZE_LIMIT = 1_048_576
+"""Bytes. A driver's own file has some five thousand."""
+
+Settable = Union[NumberVector, SwitchVector, TextVector]
+
+_HEAD, _TAIL = b"<INDIDriver>", b"</INDIDriver>"
+
+
+class SavedConfig:
+    """The saved settings of one device. Methods raise OSError or ValueError, whose text is for people."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self.path = os.environ.get("INDICONFIG") or file_name(device, "_config.xml")
+
+    def read(self) -> list[NewVector]:
+        """What was saved for this device; nothing where nothing was.
+
+        Raises ValueError for a damaged file, OSError for one that cannot be read.
+        """
+        return [vector for vector in self._read_all() if vector.device == self._device]
+
+    def write(self, vectors: Iterable[Settable]) -> None:
+        """Save these as they are now, and keep what else the file holds. Raises OSError."""
+        try:
+            kept = {(vector.device, vector.name): vector for vector in self._read_all()}
+        except ValueError:
+            kept = {}  # damaged: from here on it is whole again
+        for vector in vectors:
+            kept[self._device, vector.name] = as_message(self._device, vector)
+        body = "".join(_text(vector) for vector in kept.values())
+        write_atomically(self.path, b"%s\n%s%s\n" % (_HEAD, body.encode(), _TAIL))
+
+    def purge(self) -> bool:
+        """Delete the file; whether there was one. Raises OSError."""
+        try:
+            os.unlink(self.path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _read_all(self) -> list[NewVector]:
+        try:
+            with open(self.path, "rb") as file:
+                data = file.read(SIZE_LIMIT + 1)
+        except FileNotFoundError:
+            return []
+        if len(data) > SIZE_LIMIT:
+            raise ValueError(f"{self.path} is damaged: larger than {SIZE_LIMIT} bytes")
+        begin, end = data.find(_HEAD), data.rfind(_TAIL)
+        if begin < 0 or end < begin:
+            raise ValueError(f"{self.path} is damaged: <INDIDriver> … </INDIDriver> is expected")
+        found: list[NewVector] = []
+        for event in Reader().feed(data[begin + len(_HEAD) : end]):
+            if isinstance(event, Malformed):
+                raise ValueError(f"{self.path} is damaged: {event.reason}")
+            if isinstance(event, NewVector):
+                found.append(event)
+        return found
+
+
+def as_message(device: str, vector: Settable) -> NewVector:
+    """The message that would set `vector` to what it is now."""
+    pairs = []
+    for element in vector.elements.values():
+        if isinstance(element, Number):
+            pairs.append((element.name, number_text(element.value)))
+        elif isinstance(element, Switch):
+            pairs.append((element.name, "On" if element.on else "Off"))
+        else:
+            pairs.append((element.name, element.value))
+    return NewVector(vector.kind, device, vector.name, tuple(pairs))
+
+
+def _text(vector: NewVector) -> str:
+    elements = "".join(
+        f"  <one{vector.kind} name='{escape(name)}'>\n      {escape(value)}\n  </one{vector.kind}>\n"
+        for name, value in vector.elements
+    )
+    return (
+        f"<new{vector.kind}Vector device='{escape(vector.device)}' name='{escape(vector.name)}'>\n"
+        f"{elements}</new{vector.kind}Vector>\n"
+    )
