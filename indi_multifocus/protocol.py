@@ -201,7 +201,7 @@ def _parse_status(line: bytes) -> Status | Garbage:
     while True:
         match = _CHANNEL.match(line, at)
         channel = len(targets) + 1
-        if match is None or channel > MAX_CHANNELS or int(match[1]) != channel or int(match[3]) != channel:
+        if match is None or int(match[1]) != channel or int(match[3]) != channel:
             return Garbage(line)
         targets.append(int(match[2]))
         currents.append(int(match[4]))
@@ -531,8 +531,7 @@ class _Synchronising:
     def _ask_status(self) -> None:
         self._late_fans = self.late_fans_now
         self._asked = 0
-        self._answers.clear()
-        self.status = None
+        # In place of what is not sent yet: however much nonsense came in one read, one question is enough.
         self.to_send = QueryStatus().encode()
 
     def complaint(self) -> str:
