@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 from collections.abc import Callable, Iterable
 from itertools import chain, repeat
 from pathlib import Path
@@ -383,6 +384,8 @@ def test_every_reply_says_what_it_says(line: bytes, reply: Reply) -> None:
         b"FAILED ",
         b"21",
         b"21.",
+        b"21.0",
+        b"21.5",
         b"21.06",
         b"21.062",
         b"21.06250",
@@ -519,8 +522,12 @@ def test_a_line_ends_at_its_newline(data: bytes, lines: list[bytes]) -> None:
 
 def test_endless_bytes_without_a_newline_are_one_line_and_are_not_kept() -> None:
     reader = LineReader()
+    tracemalloc.start()
     lines = [line for _ in range(1000) for line in reader.feed(b"x" * 1000)]
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     assert lines == [b"x" * MAX_LINE]
+    assert kept < 100_000
     assert reader.feed(b"x\r\n$\r\n") == [b"$"]
 
 
@@ -856,6 +863,8 @@ def test_half_a_line_that_somebody_left_at_the_controller_is_survived(generation
         LATE_STATUS + b"$\r\n",
         LATE_STATUS + b"$\r\n" + LATE_STATUS,
         LATE_STATUS + b"0\r\n",
+        LATE_STATUS + b"0\r\n$\r\n1\r\n",
+        LATE_STATUS + b"0\r\n21.0625\r\n0\r\n",
         LATE_STATUS + b"1\r\n" + LATE_STATUS + b"1\r\n",
         LATE_STATUS + b"?\r\n",
         LATE_STATUS + b"21.0625\r\n",
@@ -976,6 +985,35 @@ def test_a_temperature_measurement_that_somebody_began_only_delays_it() -> None:
     line.write(line.conversation.synchronise())
     assert line.firmware.waiting == 2 * len(b"?\n?\n")
     assert_in_step(line, line.converse())
+
+
+def test_half_a_reply_of_which_the_rest_was_lost_does_not_spoil_the_next() -> None:
+    line = Line(2)
+    line.synchronise()
+    line.write(line.conversation.send(QueryStatus()))
+    line.conversation.receive(line.withhold()[:20])
+    line.sent.clear()
+    assert_in_step(line, line.synchronise())
+    assert line.sent[:-1] == [b"?\n", b"?\n", b"#\n", b"#\n"]
+
+
+def test_much_nonsense_in_one_read_is_one_more_question() -> None:
+    conversation = Conversation()
+    conversation.synchronise()
+    conversation.receive(b"gnat\r\n" * SYNCHRONISE_ATTEMPTS)
+    assert conversation.more_to_send() == b"?\n"
+
+
+def test_after_a_troubled_time_synchronising_is_as_short_as_ever() -> None:
+    line = Line(2)
+    for _ in range(3):
+        line.write(line.conversation.synchronise())
+        line.conversation.receive(LATE_STATUS + LATE_STATUS)
+        line.write(line.conversation.more_to_send())
+    assert_in_step(line, line.converse())
+    line.sent.clear()
+    assert_in_step(line, line.synchronise())
+    assert line.sent[:-1] == [b"?\n", b"?\n", b"#\n", b"#\n"]
 
 
 NOISE = [b"x\n", b"??\n", b"\n?\n", b"\n#\n", b"1?\n", b"#\xff\n", b"?\n", b"#\n", b"1", b""]
