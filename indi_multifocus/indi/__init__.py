@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The device side of the INDI 1.7 wire protocol. It knows nothing of focusers, and needs nothing but the
-standard library.
+"""The device side of the INDI protocol 1.7: what a driver needs to be a device for INDI clients.
 
-`vectors`: what a device offers. `reader`: bytes → messages. `writer`: vectors → bytes. `device`: one device
-that puts them together. Only `Output.write` does any I/O.
+`vectors.py` describes properties, `reader.py` turns the bytes of clients into events, `writer.py` turns
+vectors into bytes, and `device.py` ties them together for one device. A driver reads its standard input,
+feeds a Reader, and hands each event to the Device that it names; all its Devices write to one Output.
+
+It knows nothing of focusers, imports nothing of the project, and nothing that a client sends can end it.
 """
 
-from .device import Device, Handler, Refused, Value, parse_number
+from .device import Device, Handler, Refused, parse_number
 from .reader import Event, GetProperties, Malformed, NewVector, Reader
 from .vectors import (
     Light,
@@ -20,6 +22,7 @@ from .vectors import (
     SwitchVector,
     Text,
     TextVector,
+    Value,
     Vector,
 )
 from .writer import Output

@@ -1,231 +1,275 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One INDI device: what it offers at the moment, who is told of changes, and what is checked before a client is obeyed.
+"""One INDI device: its properties as clients know them, and the checks on what clients send.
 
-Used from one thread. An owner defines vectors with their handlers, changes them, and has them announced. What
-a client sends is checked here, once, against the vector; a handler gets values that it can trust. Whatever is
-refused is answered by the same property in state Alert, with unchanged values and a message that says what
-was wrong and what would be accepted.
+Used by a driver, in the thread that reads its standard input. The driver describes properties by vectors,
+changes them and says `update` or `publish`; a `new…` from a client goes to `handle`, which checks it and
+calls the property's handler. Whatever a client sends, `handle` answers it and never raises.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Callable, Union
+from typing import Callable
 
 from . import writer
 from .reader import NewVector
-from .vectors import LightVector, Number, NumberVector, Permission, Rule, State, SwitchVector, TextVector, Vector
-from .writer import Output, number_text
+from .vectors import Number, NumberVector, Permission, Rule, State, SwitchVector, Value, Vector
+from .writer import Output
 
-Value = Union[float, bool, str]
 Handler = Callable[[Mapping[str, Value]], None]
+"""Called with the values of the elements that the client sent, checked: floats, bools or texts.
+
+It sends the `set…` that answers the client, by `update`; or it raises Refused.
+"""
+
+_LONGEST_NUMBER = 64
+
+_DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_SEXAGESIMAL = re.compile(
+    r"""([+-]?) \s* (\d+\.?\d*) (?:\s*[:;]\s*|\s+) (\d+\.?\d*) (?: (?:\s*[:;]\s*|\s+) (\d+\.?\d*) )?""",
+    re.ASCII | re.VERBOSE,
+)
 
 
 class Refused(Exception):
-    """Raised by a handler that cannot do what a client wants; the text says what was wrong and what would be
-    accepted."""
+    """What a client asked for is not done. The text tells the user what was wrong and what is accepted."""
 
 
 def parse_number(text: str) -> float:
-    """A number as INDI clients write it: decimal, or sexagesimal with ':', ';' or blanks between the parts.
+    """A number as INDI writes it: decimal, or sexagesimal with two or three parts between ":", ";" or blanks.
 
-    Raises ValueError, whose text names `text`.
+    Blanks around it do not count; a sign belongs to the whole ("-0:30" is -0.5). Raises ValueError, which
+    names the text, for anything else, infinity and NaN included.
     """
-    try:
-        value = float(text)
-    except ValueError:
-        value = _sexagesimal(text)
+    stripped = text.strip() if len(text) <= _LONGEST_NUMBER else ""
+    value = math.nan
+    if _DECIMAL.fullmatch(stripped):
+        value = float(stripped)
+    else:
+        parts = _SEXAGESIMAL.fullmatch(stripped)
+        if parts is not None:
+            value = float(parts[2]) + float(parts[3]) / 60 + float(parts[4] or 0) / 3600
+            if parts[1] == "-":
+                value = -value
     if not math.isfinite(value):
-        raise ValueError(f"{text!r} is not a finite number")
+        raise ValueError(f"{_short(text)!r} is not a number")
     return value
 
 
-def _sexagesimal(text: str) -> float:
-    parts = text.replace(":", " ").replace(";", " ").split()
-    try:
-        if not 2 <= len(parts) <= 3 or any(part[:1] in "+-" for part in parts[1:]):
-            raise ValueError
-        first, *smaller = (abs(float(part)) for part in parts)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a number") from None
-    value = first + sum(part / 60.0**power for power, part in enumerate(smaller, 1))
-    return -value if parts[0].startswith("-") else value
+class _Defined:
+    """A property that clients know, and what they were last told about it."""
 
+    __slots__ = ("check_range", "handler", "ranges", "state", "values", "vector")
 
-@dataclass
-class _Offer:
-    vector: Vector
-    handler: Handler | None
-    check_range: bool
-    sent: tuple[object, ...] = ()
+    def __init__(self, vector: Vector, handler: Handler | None, check_range: bool) -> None:
+        self.vector = vector
+        self.handler = handler
+        self.check_range = check_range
+        self.told(vector, with_ranges=True)
+
+    def told(self, vector: Vector, *, with_ranges: bool) -> None:
+        self.state = vector.state
+        self.values = vector.values()
+        if with_ranges:
+            self.ranges = _ranges(vector)
 
 
 class Device:
-    """One device; `name` is how clients know it."""
+    """The companion of one device's name on one output. Not for several threads."""
 
     def __init__(self, name: str, output: Output, *, absent: Callable[[str], str] | None = None) -> None:
-        """`absent`: says why a property of that name is not defined at the moment."""
+        """`absent`: given the name of a property that is not defined, says why to the client that sets it."""
         self.name = name
         self._output = output
-        self._absent = absent or (lambda property_name: f"{name} has no property {property_name}")
-        self._offers: dict[str, _Offer] = {}
+        self._absent = absent or (lambda name: f"{self.name} has no property {name}")
+        self._defined: dict[str, _Defined] = {}
 
-    # --- What clients are told --------------------------------------------------------------------------------------
+    # --- Telling clients ----------------------------------------------------------------------------------
 
     def define(self, vector: Vector, handler: Handler | None = None, *, check_range: bool = True) -> None:
-        """Offer a vector. `handler` gets the values that a client sends for it, checked; without one it is
-        not settable.
+        """Show a property to clients, and from now on let `handler` answer those that set it.
 
-        `check_range`: whether numbers outside the vector's range are refused before the handler sees them.
+        `check_range`: refuse numbers outside their range before the handler sees them.
         """
-        self._offers[vector.name] = _Offer(vector, handler, check_range, _picture(vector))
+        self._defined[vector.name] = _Defined(vector, handler, check_range)
         self._output.write(writer.definition(self.name, vector))
 
     def remove(self, *names: str) -> None:
-        """Withdraw these; those that are not defined are passed over."""
+        """Take properties back. Those that are not defined are left out."""
         for name in names:
-            if self._offers.pop(name, None) is not None:
+            if self._defined.pop(name, None) is not None:
                 self._output.write(writer.deletion(self.name, name))
 
     def vector(self, name: str) -> Vector | None:
-        """The vector of that name, where it is defined."""
-        offer = self._offers.get(name)
-        return offer.vector if offer is not None else None
+        """The vector of that name, where clients know it now."""
+        defined = self._defined.get(name)
+        return defined.vector if defined is not None else None
 
     def is_defined(self, name: str) -> bool:
-        """Whether clients know the property at the moment."""
-        return name in self._offers
+        """Whether clients know a property of this name now."""
+        return name in self._defined
 
     def update(self, vector: Vector, message: str | None = None, *, ranges: bool = False) -> None:
-        """Send state and values, and with `ranges` the numbers' ranges, whether or not they changed."""
-        offer = self._offers.get(vector.name)
-        if offer is not None:
-            offer.sent = _picture(vector)
+        """Tell clients the state and values of a property, changed or not.
+
+        `message`: for the user; begins with "[INFO] ", "[WARNING] " or "[ERROR] ". `ranges`: tell them min,
+        max and step of its numbers too. A property that is not defined is unknown to clients: then only the
+        message is sent, by itself.
+        """
+        defined = self._defined.get(vector.name)
+        if defined is None:
+            if message is not None:
+                self._output.write(writer.message(self.name, message))
+            return
+        defined.told(vector, with_ranges=ranges)
         self._output.write(writer.update(self.name, vector, message, ranges=ranges))
 
     def publish(self, vector: Vector) -> None:
-        """Send state and values if they are not what clients were last told."""
-        offer = self._offers.get(vector.name)
-        if offer is None or offer.sent != _picture(vector):
-            self.update(vector)
+        """Tell clients about a property if state, values or ranges are not what they were last told."""
+        defined = self._defined.get(vector.name)
+        if defined is None:
+            return
+        new_ranges = _ranges(vector) != defined.ranges
+        if new_ranges or vector.state is not defined.state or vector.values() != defined.values:
+            self.update(vector, ranges=new_ranges)
 
     def info(self, text: str) -> None:
-        """A line for people."""
+        """Tell the user something."""
         self._output.write(writer.message(self.name, f"[INFO] {text}"))
 
     def warning(self, text: str) -> None:
-        """A line for people that they should heed."""
+        """Warn the user."""
         self._output.write(writer.message(self.name, f"[WARNING] {text}"))
 
     def error(self, text: str) -> None:
-        """A line for people that something failed."""
+        """Tell the user that something failed."""
         self._output.write(writer.message(self.name, f"[ERROR] {text}"))
 
     def debug(self, text: str) -> None:
-        """A line for those who look for a fault."""
+        """Tell whoever looks for a fault."""
         self._output.write(writer.message(self.name, f"[DEBUG] {text}"))
 
-    def get_properties(self, name: str | None) -> None:
-        """Answer getProperties: the definitions in their order, or that of the one property."""
-        for offer in list(self._offers.values()):
-            if not name or offer.vector.name == name:
-                self._output.write(writer.definition(self.name, offer.vector))
+    # --- Answering clients --------------------------------------------------------------------------------
 
-    # --- What clients want ------------------------------------------------------------------------------------------
+    def get_properties(self, name: str | None) -> None:
+        """Answer a getProperties: define again the property of this name, or all, in order.
+
+        It is silent about a name that it does not know, as libindi is.
+        """
+        for defined in list(self._defined.values()):
+            if name in (None, defined.vector.name):
+                defined.told(defined.vector, with_ranges=True)
+                self._output.write(writer.definition(self.name, defined.vector))
 
     def handle(self, event: NewVector) -> None:
-        """Check what a client sent and hand it on, or refuse it. Never raises."""
-        offer = self._offers.get(event.name)
-        if offer is None:
-            self.error(self._absent(event.name))
+        """Check what a client sent and let the property's handler do it; or refuse it.
+
+        What is refused gets a `set…` with state Alert, the values that it had, and a message. What is meant
+        for another device is left alone.
+        """
+        if event.device != self.name:
             return
+        defined = self._defined.get(event.name)
+        if defined is None:
+            self.error(self._absent(_short(event.name)))
+            return
+        vector, handler = defined.vector, defined.handler
+        before = vector.values()
+        why = ""
         try:
-            values = _check(offer, event)
-            assert offer.handler is not None
-            offer.handler(values)
+            if handler is None or vector.permission is Permission.READ_ONLY:
+                why = f"{self._said(event)}: this property is read-only, clients cannot set it"
+            else:
+                self._call(handler, self._checked(defined, event), event)
         except Refused as refusal:
-            self._refuse(offer.vector, str(refusal))
+            why = str(refusal)
+        if why:
+            vector.restore(before)
+            vector.state = State.ALERT
+            self.update(vector, f"[ERROR] {why}")
+
+    def _call(self, handler: Handler, values: Mapping[str, Value], event: NewVector) -> None:
+        """Let the handler do it. Raises Refused with the whole text for the user, and nothing else."""
+        try:
+            handler(values)
+        except Refused as refusal:
+            raise Refused(f"{self._said(event)}: {refusal}") from None
         except Exception as error:
-            import traceback
+            self._report(event, error)
+            failure = f"the driver failed here, {type(error).__name__}: {error}"
+            raise Refused(f"{self._said(event)}: {failure}") from None
 
-            traceback.print_exc(file=sys.stderr)
-            self._refuse(offer.vector, f"{self.name}.{event.name}: internal error of the driver ({error!r})")
+    def _report(self, event: NewVector, error: Exception) -> None:
+        """A handler failed: for whoever maintains the driver, to its log."""
+        import traceback
 
-    def _refuse(self, vector: Vector, reason: str) -> None:
-        vector.state = State.ALERT
-        self.update(vector, f"[ERROR] {reason}")
+        print(f"{self._said(event)}: the handler failed", file=sys.stderr)
+        traceback.print_exception(type(error), error, error.__traceback__)
+
+    def _said(self, event: NewVector, element: str | None = None, text: str | None = None) -> str:
+        """What a client sent, in the notation of indi_setprop."""
+        if element is None and len(event.elements) == 1:
+            element, text = event.elements[0]
+        if element is None or text is None:
+            return f"{self.name}.{event.name}"
+        return f"{self.name}.{event.name}.{_short(element)}={_short(text)}"
+
+    def _checked(self, defined: _Defined, event: NewVector) -> dict[str, Value]:
+        """The values that a client sent. Raises Refused with the whole text for the user."""
+        vector = defined.vector
+        said = self._said(event)
+        if event.kind != vector.kind:
+            raise Refused(f"{said}: a new{vector.kind}Vector is expected here, not a new{event.kind}Vector")
+        if not event.elements:
+            raise Refused(f"{said}: no value was sent; its elements are {', '.join(vector.elements)}")
+        values: dict[str, Value] = {}
+        for name, text in event.elements:
+            said = self._said(event, name, text)
+            if name not in vector.elements:
+                raise Refused(f"{said}: there is no such element; there are {', '.join(vector.elements)}")
+            if name in values:
+                raise Refused(f"{said}: this element was sent twice; one value is expected")
+            if isinstance(vector, NumberVector):
+                values[name] = _checked_number(said, text, vector[name], defined.check_range)
+            elif isinstance(vector, SwitchVector):
+                if text not in ("On", "Off"):
+                    raise Refused(f"{said}: On or Off is expected")
+                values[name] = text == "On"
+            else:
+                values[name] = text
+        if isinstance(vector, SwitchVector):
+            self._check_rule(event, vector, values)
+        return values
+
+    def _check_rule(self, event: NewVector, vector: SwitchVector, values: dict[str, Value]) -> None:
+        """As libindi's IUUpdateSwitch, which turns all off first: what was sent must satisfy the rule."""
+        on = [name for name, value in values.items() if value]
+        choices = ", ".join(vector.elements)
+        if vector.rule is Rule.ONE_OF_MANY and len(on) != 1:
+            raise Refused(f"{self._said(event)}: exactly one of {choices} must be On, not {len(on)}")
+        if vector.rule is Rule.AT_MOST_ONE and len(on) > 1:
+            raise Refused(f"{self._said(event)}: at most one of {choices} may be On, not {len(on)}")
 
 
-def _picture(vector: Vector) -> tuple[object, ...]:
-    """State and values as they are now, to compare with later."""
-    if isinstance(vector, NumberVector):
-        return (vector.state, *((n.value, n.min, n.max) for n in vector.elements.values()))
-    if isinstance(vector, SwitchVector):
-        return (vector.state, *(switch.on for switch in vector.elements.values()))
-    if isinstance(vector, TextVector):
-        return (vector.state, *(text.value for text in vector.elements.values()))
-    return (vector.state, *(light.state for light in vector.elements.values()))
-
-
-def _check(offer: _Offer, event: NewVector) -> Mapping[str, Value]:
-    """The values that a client sent, by element. Raises Refused."""
-    vector = offer.vector
-    if isinstance(vector, LightVector) or vector.permission is Permission.READ_ONLY or offer.handler is None:
-        raise Refused(f"{event.name} is read-only")
-    if event.kind != vector.kind:
-        raise Refused(f"{event.name} is a {vector.kind.lower()} vector, not a {event.kind.lower()} vector")
-    if not event.elements:
-        raise Refused(f"{event.name}: nothing to set; its elements are {', '.join(vector.elements)}")
-    values: dict[str, Value] = {}
-    for name, text in event.elements:
-        if name not in vector.elements:
-            raise Refused(f"{event.name} has no element {name!r}; its elements are {', '.join(vector.elements)}")
-        if name in values:
-            raise Refused(f"{event.name}.{name} was sent twice")
-        if isinstance(vector, NumberVector):
-            values[name] = _check_number(vector, vector[name], text, offer.check_range)
-        elif isinstance(vector, SwitchVector):
-            values[name] = _check_switch(vector, name, text)
-        else:
-            values[name] = text
-    if isinstance(vector, SwitchVector):
-        _check_rule(vector, values)
-    return values
-
-
-def _check_number(vector: NumberVector, number: Number, text: str, check_range: bool) -> float:
+def _checked_number(said: str, text: str, number: Number, check_range: bool) -> float:
+    has_range = number.max > number.min
+    accepted = f"a number from {number.min:.15g} to {number.max:.15g}" if has_range else "a number"
     try:
         value = parse_number(text)
-    except ValueError as error:
-        raise Refused(f"{vector.name}.{number.name}: {error}; {_accepted(number)} is expected") from None
-    if check_range and number.max > number.min and not number.min <= value <= number.max:
-        raise Refused(f"{vector.name}.{number.name}: {text} is out of range; {_accepted(number)} is expected")
+    except ValueError:
+        raise Refused(f"{said}: this is not a number; {accepted} is expected") from None
+    if check_range and has_range and not number.min <= value <= number.max:
+        raise Refused(f"{said}: this is out of range; {accepted} is expected")
     return value
 
 
-def _accepted(number: Number) -> str:
-    if number.max > number.min:
-        return f"a number from {number_text(number.min)} to {number_text(number.max)}"
-    return "a number"
+def _ranges(vector: Vector) -> tuple[tuple[float, float, float], ...]:
+    return vector.ranges() if isinstance(vector, NumberVector) else ()
 
 
-def _check_switch(vector: SwitchVector, name: str, text: str) -> bool:
-    if text not in ("On", "Off"):
-        raise Refused(f"{vector.name}.{name}: {text[:40]!r} is no switch state; On or Off is expected")
-    return text == "On"
-
-
-def _check_rule(vector: SwitchVector, values: Mapping[str, Value]) -> None:
-    """A client may send only the switch that it turns on; the others then follow from the rule."""
-    on = [name for name, value in values.items() if value]
-    if vector.rule is Rule.ANY_OF_MANY:
-        return
-    if len(on) > 1:
-        raise Refused(f"{vector.name}: {' and '.join(on)} cannot be On together; one of them is expected")
-    if vector.rule is Rule.ONE_OF_MANY and not on:
-        left = [name for name in vector.elements if name not in values]
-        if len(left) != 1:
-            raise Refused(f"{vector.name}: one of {', '.join(vector.elements)} must be On")
+def _short(text: str) -> str:
+    """A client's text for a message: not more of it than helps."""
+    return text if len(text) <= 64 else f"{text[:60]}…"

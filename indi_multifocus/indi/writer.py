@@ -1,137 +1,170 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Vectors → the XML that clients read, and the one place where it leaves the process.
+"""Vectors → bytes: the messages that a device sends, and the file descriptor through which they leave.
 
-Every message is made whole and written by a single `os.write`: several small writes meet Nagle's algorithm and delayed
-acknowledgements in the TCP path of indiserver, and cost 40 ms.
+The functions make one complete message each and do nothing else; any thread may call them. `Output` writes
+them, from any thread. Nothing else of the process may write to its file descriptor.
+
+Order of attributes, format of the timestamp and states are those of libindi 1.9.9, as its own drivers send
+them. Two things that libindi's XML reader (lilxml, in indiserver and in every libindi client) does set what
+may be written: it knows the five named entities but no character references (`&#10;` arrives as these five
+characters), and it drops line breaks within attributes, so that the words around them grow together.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import sys
+import select
 import threading
 import time
 
-from .vectors import Light, LightVector, Number, NumberVector, Switch, SwitchVector, Text, Vector
+from .vectors import LightVector, Number, NumberVector, SwitchVector, TextVector, Vector
 
-# Characters that XML 1.0 cannot carry, not even escaped, surrogates from undecodable bytes included.
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_SPECIAL = re.compile("[&<>\"'\t\n\r]|[^\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"}
+_SPECIAL = re.compile("[&<>\"'\x00-\x1f\ud800-\udfff\ufffe\uffff]")
+"""Characters that XML 1.0 forbids or that mean something in it."""
 
-
-def escape(text: str) -> str:
-    """`text` as it may stand in an attribute or between tags; what XML cannot carry becomes a question mark."""
-    if not _SPECIAL.search(text):
-        return text
-    return _SPECIAL.sub(_replacement, text)
-
-
-def _replacement(match: re.Match[str]) -> str:
-    character = match[0]
-    if _FORBIDDEN.match(character):
-        return "?"
-    return _ENTITIES.get(character) or f"&#{ord(character)};"
-
-
-def number_text(value: float) -> str:
-    """The shortest text that reads back as `value`; whole numbers without a point."""
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
-
-
-def _timestamp() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
-
-
-def _note(message: str | None) -> str:
-    return f' message="{escape(message)}"' if message else ""
+_IN_TEXT = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"}
+_IN_TEXT.update({"\t": "\t", "\n": "\n", "\r": "\r"})
+_IN_ATTRIBUTE = {**_IN_TEXT, "\t": " ", "\n": " ", "\r": " "}
 
 
 def definition(device: str, vector: Vector, message: str | None = None) -> bytes:
-    """def…Vector: what the property is, and its present values."""
+    """A def…Vector: the property is there, with all that a client needs to show it."""
     kind = vector.kind
-    head = (
-        f'<def{kind}Vector device="{escape(device)}" name="{escape(vector.name)}" label="{escape(vector.label)}" '
-        f'group="{escape(vector.group)}" state="{vector.state.value}"'
-    )
+    parts = [
+        f'<def{kind}Vector device="{escape(device)}" name="{escape(vector.name)}"'
+        f' label="{escape(vector.label)}" group="{escape(vector.group)}" state="{vector.state.value}"'
+    ]
     if not isinstance(vector, LightVector):
-        head += f' perm="{vector.permission.value}"'
+        parts.append(f' perm="{vector.permission.value}"')
         if isinstance(vector, SwitchVector):
-            head += f' rule="{vector.rule.value}"'
-        head += f' timeout="{number_text(vector.timeout)}"'
-    lines = [f'{head} timestamp="{_timestamp()}"{_note(message)}>']
-    for element in vector.elements.values():
-        extra = ""
-        if isinstance(element, Number):
-            extra = f' format="{escape(element.format)}"{_range(element)}'
-        lines.append(
-            f'    <def{kind} name="{escape(element.name)}" label="{escape(element.label)}"{extra}>'
-            f"{_value(element)}</def{kind}>"
-        )
-    lines.append(f"</def{kind}Vector>\n")
-    return "\n".join(lines).encode()
+            parts.append(f' rule="{vector.rule.value}"')
+        parts.append(f' timeout="{number_text(vector.timeout)}"')
+    parts.append(_ending(message))
+    if isinstance(vector, NumberVector):
+        for number in vector.elements.values():
+            parts.append(
+                f'<defNumber name="{escape(number.name)}" label="{escape(number.label)}"'
+                f' format="{escape(number.format)}"{_range(number)}>{number_text(number.value)}</defNumber>\n'
+            )
+    else:
+        labels = [element.label for element in vector.elements.values()]
+        for name, label, value in zip(vector.elements, labels, _values(vector)):
+            parts.append(
+                f'<def{kind} name="{escape(name)}" label="{escape(label)}">{value}</def{kind}>\n'
+            )
+    parts.append(f"</def{kind}Vector>\n")
+    return "".join(parts).encode()
 
 
 def update(device: str, vector: Vector, message: str | None = None, *, ranges: bool = False) -> bytes:
-    """set…Vector: state and values. `ranges` also sends the numbers' ranges, which libindi's clients then adopt."""
+    """A set…Vector: the property has this state and these values.
+
+    `ranges`: numbers carry min, max and step too, by which libindi's clients change what they allow
+    (libindi's IUUpdateMinMax).
+    """
     kind = vector.kind
-    timeout = "" if isinstance(vector, LightVector) else f' timeout="{number_text(vector.timeout)}"'
-    lines = [
-        f'<set{kind}Vector device="{escape(device)}" name="{escape(vector.name)}" state="{vector.state.value}"'
-        f'{timeout} timestamp="{_timestamp()}"{_note(message)}>'
+    parts = [
+        f'<set{kind}Vector device="{escape(device)}" name="{escape(vector.name)}"'
+        f' state="{vector.state.value}"'
     ]
-    for element in vector.elements.values():
-        extra = _range(element) if ranges and isinstance(element, Number) else ""
-        lines.append(f'    <one{kind} name="{escape(element.name)}"{extra}>{_value(element)}</one{kind}>')
-    lines.append(f"</set{kind}Vector>\n")
-    return "\n".join(lines).encode()
+    if not isinstance(vector, LightVector):
+        parts.append(f' timeout="{number_text(vector.timeout)}"')
+    parts.append(_ending(message))
+    if ranges and isinstance(vector, NumberVector):
+        for number in vector.elements.values():
+            parts.append(
+                f'<oneNumber name="{escape(number.name)}"{_range(number)}>'
+                f"{number_text(number.value)}</oneNumber>\n"
+            )
+    else:
+        for name, value in zip(vector.elements, _values(vector)):
+            parts.append(f'<one{kind} name="{escape(name)}">{value}</one{kind}>\n')
+    parts.append(f"</set{kind}Vector>\n")
+    return "".join(parts).encode()
 
 
 def deletion(device: str, name: str | None = None) -> bytes:
-    """delProperty: one property of the device, or the whole device."""
-    which = f' name="{escape(name)}"' if name else ""
+    """A delProperty: this property, or without a name the whole device, is not there any more."""
+    which = "" if name is None else f' name="{escape(name)}"'
     return f'<delProperty device="{escape(device)}"{which} timestamp="{_timestamp()}"/>\n'.encode()
 
 
 def message(device: str | None, text: str) -> bytes:
-    """message: a line for people, of a device or of all."""
-    of_device = f' device="{escape(device)}"' if device else ""
-    return f'<message{of_device} timestamp="{_timestamp()}" message="{escape(text)}"/>\n'.encode()
+    """A text for the user, on a device or without one on the whole driver."""
+    which = "" if device is None else f' device="{escape(device)}"'
+    return f'<message{which} timestamp="{_timestamp()}" message="{escape(text)}"/>\n'.encode()
+
+
+def _ending(message: str | None) -> str:
+    """The end of a vector's tag."""
+    said = "" if message is None else f' message="{escape(message)}"'
+    return f' timestamp="{_timestamp()}"{said}>\n'
 
 
 def _range(number: Number) -> str:
     return f' min="{number_text(number.min)}" max="{number_text(number.max)}" step="{number_text(number.step)}"'
 
 
-def _value(element: Number | Switch | Text | Light) -> str:
-    if isinstance(element, Number):
-        return number_text(element.value)
-    if isinstance(element, Switch):
-        return "On" if element.on else "Off"
-    if isinstance(element, Text):
-        return escape(element.value)
-    return element.state.value
+def _values(vector: Vector) -> list[str]:
+    """The elements' values as the text between their tags."""
+    if isinstance(vector, NumberVector):
+        return [number_text(number.value) for number in vector.elements.values()]
+    if isinstance(vector, SwitchVector):
+        return ["On" if switch.on else "Off" for switch in vector.elements.values()]
+    if isinstance(vector, TextVector):
+        return [_text(text.value) for text in vector.elements.values()]
+    return [light.state.value for light in vector.elements.values()]
+
+
+def _timestamp() -> str:
+    """Now, in UTC, in whole seconds as libindi's drivers say it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+
+
+def number_text(value: float) -> str:
+    """The shortest text that reads as this number again; whole numbers without a point."""
+    if value == value // 1 and -1e15 < value < 1e15:
+        return str(int(value))
+    return repr(float(value))
+
+
+def _text(text: str) -> str:
+    """Text between two tags. What XML cannot carry becomes "?"."""
+    if _SPECIAL.search(text) is None:
+        return text
+    return _SPECIAL.sub(lambda match: _IN_TEXT.get(match[0], "?"), text)
+
+
+def escape(text: str) -> str:
+    """Text between an attribute's quotes. What XML cannot carry becomes "?"; line breaks and tabs, blanks."""
+    if _SPECIAL.search(text) is None:
+        return text
+    return _SPECIAL.sub(lambda match: _IN_ATTRIBUTE.get(match[0], "?"), text)
 
 
 class Output:
-    """Standard output, as far as INDI is concerned. Any thread may write."""
+    """Where messages leave: each in one `os.write`, never mixed with another thread's.
+
+    Several small writes for one message would meet Nagle's algorithm and delayed acknowledgements on their
+    way through indiserver, and cost 40 ms. `closed` is True once nobody reads any more; from then on,
+    everything that is written is dropped.
+    """
 
     def __init__(self, fd: int = 1) -> None:
+        self.closed = False
         self._fd = fd
         self._lock = threading.Lock()
-        self.closed = False
-        """Nobody reads any more; what is written is dropped."""
 
     def write(self, data: bytes) -> None:
-        """One message, in one `os.write` (more only where the kernel takes it in parts)."""
+        """Write one message. Blocks while the reader is slow; never raises."""
         with self._lock:
             while data and not self.closed:
                 try:
-                    data = data[os.write(self._fd, data) :]
-                except OSError as error:
+                    written = os.write(self._fd, data)
+                except BlockingIOError:  # somebody else made our end of the pipe non-blocking
+                    select.select([], [self._fd], [])
+                except OSError:
                     self.closed = True
-                    print(f"nobody reads what the driver says: {error.strerror}", file=sys.stderr)
-
-
-__all__ = ["NumberVector", "Output", "definition", "deletion", "message", "update"]
+                else:
+                    data = data[written:]
