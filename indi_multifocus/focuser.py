@@ -13,6 +13,7 @@ Positions are what users see: position = sign × controller steps + offset.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Callable, Union
 
@@ -33,7 +34,8 @@ from .indi import (
     Text,
     TextVector,
 )
-from .memory import Memory
+from .memory import Memory, this_boot
+from .motion import NOMINAL_STEPS_PER_S, Motion
 from .protocol import max_steps
 from .settings import Probe
 
@@ -225,6 +227,8 @@ class Focuser:
         """Offer everything that a connected focuser has. The link is up, and `snapshot` has this channel."""
         self.connected = True
         self._take(snapshot)
+        self._check_departure(snapshot)
+        self._fill_position()
         offered = self.properties
         limit = max_steps(snapshot.generation)
         low, high = self.travel
@@ -424,6 +428,7 @@ class Focuser:
         offered.target["FOCUS_TARGET_VALUE"].value = position
         offered.target.state = State.BUSY
         self.device.publish(offered.target)
+        self.memory.departs(state.current, steps)
 
     def _check_destination(self, position: int, now: int) -> None:
         """Within the travel; or, from outside it, towards it."""
@@ -498,6 +503,7 @@ class Focuser:
         self._take(snapshot)
         self._finish_zero()
         self._show_position()
+        self._note_arrival()
         self._finish_abort()
         self._show_box()
         self._report_trouble()
@@ -567,6 +573,25 @@ class Focuser:
         if trouble and trouble != self._told:
             self.device.error(trouble)
         self._told = trouble
+
+    def _note_arrival(self) -> None:
+        state = self._state
+        if state is not None and self._snapshot.link is Link.UP and not self._moving(state):
+            self.memory.arrives()
+
+    def _check_departure(self, snapshot: Snapshot) -> None:
+        """A move that an earlier run of the driver did not see the end of: can the controller's word be taken?"""
+        move, state = self.memory.departure, self._state
+        if move is None or state is None or state.moving:
+            return
+        motor = Motion(NOMINAL_STEPS_PER_S[snapshot.generation or 1])
+        rebooted = move.boot != this_boot()
+        if state.current == move.target != move.start and (
+            rebooted or not motor.could_travel(move.target - move.start, max(0.0, time.time() - move.time_s))
+        ):
+            self.memory.unverified = True
+        self.memory.departure = None
+        self.memory.save()
 
     def _finish_abort(self) -> None:
         """The answer to an abort is sent when the motor is known to stand."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from dataclasses import dataclass
 
 SIZE_LIMIT = 4096
 """A state file is some 60 bytes; what is larger is none."""
@@ -29,8 +31,11 @@ def file_name(device: str, ending: str) -> str:
     return os.path.join(folder(), f"{safe.lstrip('.') or '_'}{ending}")
 
 
-def write_atomically(path: str, data: bytes) -> None:
-    """Replace `path` by a file that holds `data`, so that a crash leaves the old one or the new one. Raises OSError."""
+def write_atomically(path: str, data: bytes, *, durable: bool = True) -> None:
+    """Replace `path` by a file that holds `data`, so that a crash leaves the old one or the new one. Raises OSError.
+
+    `durable`: wait until it is on the disk, which takes milliseconds; otherwise it gets there within seconds.
+    """
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     temporary = f"{path}.{os.getpid()}.tmp"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
@@ -39,13 +44,35 @@ def write_atomically(path: str, data: bytes) -> None:
             view = memoryview(data)
             while view:
                 view = view[os.write(fd, view) :]
-            os.fsync(fd)
+            if durable:
+                os.fsync(fd)
         finally:
             os.close(fd)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+@dataclass(frozen=True)
+class Departure:
+    """A move that was begun and is not known to have ended; positions are controller steps."""
+
+    start: int
+    target: int
+    time_s: float
+    """When it began, by the machine's clock."""
+    boot: str
+    """Which run of the machine this was: a machine that lost its power had the controller lose its own, most likely."""
+
+
+def this_boot() -> str:
+    """Names this run of the machine; empty where the system does not say."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 class Memory:
@@ -56,6 +83,7 @@ class Memory:
         self.offset = 0
         self.reversed = False
         self.unverified = False
+        self.departure: Departure | None = None
         self.problem = ""
         """Why what was remembered could not be read or saved, for people; empty when it could."""
         self._load()
@@ -73,14 +101,31 @@ class Memory:
         """What the controller calls the place that users call `position`."""
         return self.sign * (position - self.offset)
 
-    def save(self) -> None:
+    def departs(self, start: int, target: int) -> None:
+        """A move begins. If it is not seen to end, its end must not be taken for granted."""
+        self.departure = Departure(start, target, time.time(), this_boot())
+        self.save(durable=False)
+
+    def arrives(self) -> None:
+        """The move was seen to end."""
+        if self.departure is not None:
+            self.departure = None
+            self.save(durable=False)
+
+    def save(self, *, durable: bool = True) -> None:
         """Write it down; where that fails, `problem` says why."""
         text = (
             f'{{"offset": {self.offset}, "reversed": {str(self.reversed).lower()}, '
-            f'"unverified": {str(self.unverified).lower()}}}\n'
+            f'"unverified": {str(self.unverified).lower()}'
         )
+        if self.departure is not None:
+            move = self.departure
+            text += (
+                f', "departure": {{"start": {move.start}, "target": {move.target}, '
+                f'"time_s": {move.time_s:.3f}, "boot": "{move.boot}"}}'
+            )
         try:
-            write_atomically(self._path, text.encode("ascii"))
+            write_atomically(self._path, f"{text}}}\n".encode("ascii"), durable=durable)
             self.problem = ""
         except OSError as error:
             self.problem = f"cannot save the position's offset in {self._path}: {error.strerror}"
@@ -103,8 +148,19 @@ class Memory:
             offset, turned, doubted = found["offset"], found["reversed"], found["unverified"]
             if type(offset) is not int or type(turned) is not bool or type(doubted) is not bool:
                 raise ValueError("a value has another type")
+            departure = _departure(found.get("departure"))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             self.problem = f"{self._path} is damaged ({error}): the offset is taken for 0"
             self.unverified = True
             return
         self.offset, self.reversed, self.unverified = offset, turned, doubted
+        self.departure = departure
+
+
+def _departure(found: object) -> Departure | None:
+    """Raises ValueError, KeyError or TypeError for what is none."""
+    if found is None:
+        return None
+    if not isinstance(found, dict) or type(found["start"]) is not int or type(found["target"]) is not int:
+        raise ValueError("a departure is expected to have a start and a target")
+    return Departure(found["start"], found["target"], float(found["time_s"]), str(found["boot"]))
