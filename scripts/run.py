@@ -182,12 +182,19 @@ class Processes:
         if match:
             self._driver_ended = f"the driver {match[1].decode(errors='replace')}"
 
+    def is_read(self, connection: socket.socket) -> bool:
+        """Whether `connection` is open, and within `reading`."""
+        return connection in (key.fileobj for key in self._selector.get_map().values())
+
     @contextlib.contextmanager
     def reading(self, connection: socket.socket, on_output: Callable[[bytes], object]) -> Iterator[None]:
         """While in here, `watch` hands to `on_output` what arrives on `connection`."""
 
         def read() -> None:
-            data = connection.recv(65536)
+            try:
+                data = connection.recv(65536)
+            except OSError:
+                data = b""
             if data:
                 on_output(data)
             else:  # closed: what closed it is about to be noticed
@@ -291,13 +298,16 @@ def _start_server(processes: Processes, settings: Settings, configuration: Path,
     if b"-u path" in usage:  # two servers cannot share the local socket; older ones have none
         command += ["-u", str(folder / "indiserver")]
     binaries = Path(sys.executable).parent
+    environment = {
+        "INDI_MULTIFOCUS_CONFIG": str(configuration),
+        "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+    }
+    if not settings.port:  # what is saved of a simulated focuser must not reach the real one's settings
+        environment["INDICONFIG"] = str(folder / "MultiFocus_config.xml")
     processes.start(
         "indiserver",
         [*command, "indi_multifocus"],
-        environment={
-            "INDI_MULTIFOCUS_CONFIG": str(configuration),
-            "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-        },
+        environment=environment,
         on_output=processes.driver_output,
         output="stderr",
     )
@@ -305,33 +315,44 @@ def _start_server(processes: Processes, settings: Settings, configuration: Path,
 
 
 def _devices(processes: Processes, settings: Settings) -> list[str]:
-    """Ask as a client for what there is, until every channel's device has come."""
+    """The names of the devices, asked for as a client, when every channel's has come."""
     end = time.monotonic() + READY_WITHIN_S
-    said = bytearray()
-
-    def names() -> list[str]:
-        found = re.findall(r'<def\w+Vector[^>]*? device="([^"]*)"', said.decode(errors="replace"))
-        return sorted(set(found))
-
-    while time.monotonic() < end:
+    names: list[str] = []
+    while time.monotonic() < end and len(names) < settings.channels:
         try:
             connection = socket.create_connection(("127.0.0.1", settings.indi_port), timeout=1.0)
         except OSError:  # the server is not listening yet
             processes.watch(lambda: False, 0.05)
             continue
         with connection:
-            connection.sendall(b'<getProperties version="1.7"/>\n')
-            with processes.reading(connection, said.extend):
-                if processes.watch(lambda: len(names()) >= settings.channels, end - time.monotonic()):
-                    return names()
-    raise Failed(f"the driver does not show {settings.channels} focusers, but {', '.join(names()) or 'none'}")
+            names = _ask_for_devices(processes, connection, settings.channels, end - time.monotonic())
+    if len(names) < settings.channels:
+        raise Failed(f"the driver shows not {settings.channels} focusers, but {', '.join(names) or 'none'}")
+    return names
+
+
+def _ask_for_devices(processes: Processes, connection: socket.socket, channels: int, within_s: float) -> list[str]:
+    said = bytearray()
+
+    def names() -> list[str]:
+        found = re.findall(r'<def\w+Vector[^>]*? device="([^"]*)"', said.decode(errors="replace"))
+        return sorted(set(found))
+
+    with processes.reading(connection, said.extend), contextlib.suppress(OSError):
+        connection.sendall(b'<getProperties version="1.7"/>\n')
+        processes.watch(lambda: len(names()) >= channels, within_s)
+        # Closed with words unread, the connection would be "reset" in the server's log.
+        connection.shutdown(socket.SHUT_WR)
+        processes.watch(lambda: not processes.is_read(connection), 1.0)
+    return names()
 
 
 def _announce(settings: Settings, devices: list[str]) -> None:
+    channels = "1 channel" if settings.channels == 1 else f"{settings.channels} channels"
     what = (
         f"the controller on {settings.port}"
         if settings.port
-        else f"a simulated controller (generation {settings.generation}, {settings.channels} channels)"
+        else f"a simulated controller (generation {settings.generation}, {channels})"
     )
     option = "" if settings.indi_port == 7624 else f"-p {settings.indi_port} "
     first = devices[0]

@@ -7,7 +7,7 @@
 # What is there already is left alone: where nothing is missing it needs neither apt-get nor root.
 set -eu
 PYTHON=${PYTHON:-python3}
-READY=${READY:-.venv/ready}
+READY=${READY:-.venv/ready-by-hand}
 
 say() { echo "setup: $*" >&2; }
 
@@ -73,8 +73,16 @@ if [ -n "$packages" ]; then
     fi
 fi
 
-say "making .venv with $("$PYTHON" -V 2>&1); the first time this takes a minute or two"
-"$PYTHON" -m venv --clear .venv
+# A whole environment of the same interpreter is brought up to date; any other is made anew.
+interpreter='import sys; print(sys.version, sys.base_prefix)'
+if ls .venv/ready-* >/dev/null 2>&1 &&
+    [ "$(.venv/bin/python -c "$interpreter" 2>/dev/null)" = "$("$PYTHON" -c "$interpreter")" ]; then
+    rm .venv/ready-*
+    say "bringing .venv up to date"
+else
+    say "making .venv with $("$PYTHON" -V 2>&1); this takes a minute or two"
+    "$PYTHON" -m venv --clear .venv
+fi
 # Before 21.3 pip cannot install this project editable.
 .venv/bin/python -m pip install --quiet --disable-pip-version-check "pip>=21.3"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[focusd,test]"
