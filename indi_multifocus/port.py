@@ -70,6 +70,7 @@ def _open_serial(name: str, baud: int) -> Port:
     try:
         if not os.path.realpath(name).startswith("/dev/pts/"):
             _keep_others_out(port.fileno())
+        _let_nothing_differ_from_the_end(port.fileno())
         port.reset_input_buffer()
         os.set_blocking(port.fileno(), False)
     except OSError as error:
@@ -88,6 +89,18 @@ def _keep_others_out(fd: int) -> None:
     import termios
 
     fcntl.ioctl(fd, termios.TIOCEXCL)
+
+
+def _let_nothing_differ_from_the_end(fd: int) -> None:
+    """Make a read of nothing a BlockingIOError, so that no bytes mean that the port is gone.
+
+    pyserial asks for reads of at least 0 bytes, which the terminal then grants at any time.
+    """
+    import termios
+
+    attributes = termios.tcgetattr(fd)
+    attributes[6][termios.VMIN] = 1
+    termios.tcsetattr(fd, termios.TCSANOW, attributes)
 
 
 def _is_terminal(name: str, device: int) -> bool:
