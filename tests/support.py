@@ -1,0 +1,605 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests of the driver share: waiting, a small INDI client, and the driver in three settings.
+
+- `IndiClient` speaks INDI over any pair of file descriptors, and keeps what devices say. It has no thread: it reads
+  while it waits, always with a deadline, and fails on anything that is not INDI.
+- `DriverInside` is the driver in this process, on pipes; `DriverProcess` a process of its own, on pipes;
+  `IndiServer` the real indiserver that starts the driver, on a free port.
+
+All are context managers, and whatever they started has ended when they are left, also when the test failed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, TypeVar, Union, cast
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape, quoteattr
+
+from indi_multifocus.driver import Driver
+from indi_multifocus.settings import Settings
+from indi_multifocus.simulator import Simulator
+
+ROOT = Path(__file__).resolve().parent.parent
+DEADLINE_S = 20.0
+"""For what is to happen at once, on the busiest of machines. Nothing is told right or wrong by the time it takes."""
+
+T = TypeVar("T")
+Value = Union[float, str]
+
+
+def eventually(condition: Callable[[], T], what: str, within_s: float = DEADLINE_S) -> T:
+    """The first true value of `condition`; fails when there is none in time."""
+    end = time.monotonic() + within_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, f"in vain waited for {what}"
+        time.sleep(0.002)
+
+
+class Said(NamedTuple):
+    """One message of a device: `kind` is def, set, del or message; values are texts, as they came."""
+
+    kind: str
+    device: str
+    name: str
+    state: str
+    values: Mapping[str, str]
+    message: str
+
+
+@dataclass
+class Property:
+    """A property as a client knows it. `ranges` are (min, max, step) by element; `permission` is empty for lights."""
+
+    kind: str
+    label: str
+    group: str
+    permission: str
+    rule: str
+    state: str
+    values: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    formats: dict[str, str] = field(default_factory=dict)
+    ranges: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+
+    def number(self, element: str) -> float:
+        """The value of a number."""
+        return float(self.values[element])
+
+    @property
+    def on(self) -> list[str]:
+        """The switches that are on."""
+        return [name for name, value in self.values.items() if value == "On"]
+
+
+_MARK = "MARK_OF_A_TEST_"
+_KINDS = ("Number", "Switch", "Text", "Light")
+_STATES = ("Idle", "Ok", "Busy", "Alert")
+
+
+class IndiClient:
+    """An INDI client that reads from one file descriptor and writes to another, or the same."""
+
+    def __init__(self, read_fd: int, write_fd: int) -> None:
+        self._read_fd, self._write_fd = read_fd, write_fd
+        self._parser: ElementTree.XMLPullParser[Any] = ElementTree.XMLPullParser(["start", "end"])
+        self._parser.feed("<stream>")
+        self._depth = 0
+        self._root = self._before = ElementTree.Element("")
+        self.devices: dict[str, dict[str, Property]] = {}
+        self.said: list[Said] = []
+        self._marks = self._marked = 0
+        self.ended = False
+        """The other side has closed."""
+
+    # Sending
+
+    def send(self, text: str) -> None:
+        """Send `text` as it is."""
+        data = text.encode()
+        while data:
+            data = data[os.write(self._write_fd, data) :]
+
+    def get_properties(self, device: str = "", name: str = "") -> None:
+        """Ask for the definitions of all devices, of one, or of one property."""
+        of = (f" device={quoteattr(device)}" if device else "") + (f" name={quoteattr(name)}" if name else "")
+        self.send(f'<getProperties version="1.7"{of}/>\n')
+
+    def new(self, device: str, name: str, values: Mapping[str, Value], kind: str = "") -> None:
+        """Ask for new values of a property. Its kind must be given where it is not known."""
+        kind = kind or self.devices[device][name].kind
+        elements = "".join(
+            f"<one{kind} name={quoteattr(element)}>{escape(str(value))}</one{kind}>"
+            for element, value in values.items()
+        )
+        self.send(f"<new{kind}Vector device={quoteattr(device)} name={quoteattr(name)}>{elements}</new{kind}Vector>\n")
+
+    def ask(self, device: str, name: str, values: Mapping[str, Value], kind: str = "") -> Said:
+        """`new`, and how that property is set next."""
+        self.read_what_is_there()
+        since = len(self.said)
+        self.new(device, name, values, kind)
+        return self.next_said(device, name, since)
+
+    # Reading
+
+    def property(self, device: str, name: str) -> Property | None:
+        """The property, if it is defined."""
+        return self.devices.get(device, {}).get(name)
+
+    def state(self, device: str, name: str) -> str:
+        """State of the property; empty while it is not defined."""
+        found = self.property(device, name)
+        return found.state if found is not None else ""
+
+    def value(self, device: str, name: str, element: str) -> str:
+        """One value of the property; empty while it is not defined."""
+        found = self.property(device, name)
+        return found.values.get(element, "") if found is not None else ""
+
+    def messages(self, since: int = 0, device: str = "") -> list[str]:
+        """The texts for people that came, those that came with a property included."""
+        return [said.message for said in self.said[since:] if said.message and device in ("", said.device)]
+
+    def wait(self, condition: Callable[[], T], what: str, within_s: float = DEADLINE_S) -> T:
+        """Read until `condition` is true, and return its value."""
+        end = time.monotonic() + within_s
+        while True:
+            value = condition()
+            if value:
+                return value
+            left = end - time.monotonic()
+            assert left > 0, f"in vain waited for {what}; last of all came {self.said[-5:]}"
+            assert not self.ended, f"the other side closed before {what}; last of all came {self.said[-5:]}"
+            # The condition may be about something else than what comes in here.
+            self._read(min(left, 0.01))
+
+    def next_said(self, device: str, name: str, since: int) -> Said:
+        """How the property was set first, after the first `since` things that were said."""
+
+        def first() -> Said | None:
+            return next((said for said in self.said[since:] if said[:3] == ("set", device, name)), None)
+
+        found = self.wait(first, f"an answer about {device}.{name}")
+        assert found is not None
+        return found
+
+    def wait_state(self, device: str, name: str, state: str) -> Property:
+        """Read until the property has that state."""
+        self.wait(lambda: self.state(device, name) == state, f"{device}.{name} to be {state}")
+        return self.devices[device][name]
+
+    def wait_message(self, text: str, since: int = 0, device: str = "") -> str:
+        """Read until a message comes that contains `text`."""
+        return self.wait(
+            lambda: next((message for message in self.messages(since, device) if text in message), ""),
+            f"a message of {text!r}",
+        )
+
+    def settle(self, device: str) -> None:
+        """Read until the driver has dealt with all that was sent before."""
+        self._marks += 1
+        # It is refused by a message that names it, and that is kept from the others.
+        mark = f"{_MARK}{self._marks}"
+        self.new(device, mark, {mark: "On"}, "Switch")
+        self.wait(lambda: self._marked == self._marks, "the driver to deal with what was sent")
+
+    def read_what_is_there(self) -> None:
+        """Read what has arrived already."""
+        while self._read(0):
+            pass
+
+    def _read(self, timeout_s: float) -> bool:
+        if self.ended or not select.select([self._read_fd], [], [], timeout_s)[0]:
+            return False
+        try:
+            data = os.read(self._read_fd, 65536)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            self.ended = True
+            return False
+        self._parser.feed(data)
+        for happened in self._parser.read_events():
+            event, element = cast("tuple[str, ElementTree.Element]", happened)
+            if event == "start":
+                self._depth += 1
+                if self._depth == 1:
+                    self._root = self._before = element
+                elif self._depth == 2:
+                    between = (self._before.tail or "") + (self._root.text or "")
+                    assert not between.strip(), f"{between!r} is not INDI"
+                continue
+            self._depth -= 1
+            if self._depth == 1:
+                self._take(element)
+                self._before = element
+                self._root.clear()
+        return True
+
+    def _take(self, element: ElementTree.Element) -> None:
+        tag, attributes = element.tag, element.attrib
+        device, name, state = (attributes.get(key, "") for key in ("device", "name", "state"))
+        message = attributes.get("message", "")
+        assert "timestamp" in attributes, f"{tag} of {device}.{name} has no timestamp"
+        if tag == "message":
+            mark = re.search(_MARK + r"(\d+)", message)
+            if mark is not None:
+                self._marked = int(mark[1])
+                return
+            self.said.append(Said("message", device, "", "", {}, message))
+            return
+        if tag == "delProperty":
+            if name:
+                self.devices.get(device, {}).pop(name, None)
+            else:
+                self.devices.pop(device, None)
+            self.said.append(Said("del", device, name, "", {}, message))
+            return
+        what, kind = tag[:3], tag[3:].replace("Vector", "")
+        assert what in ("def", "set"), f"{tag} is not INDI"
+        assert kind in _KINDS, f"{tag} is not INDI"
+        assert state in _STATES, f"{device}.{name}: {state!r} is no state"
+        if what == "def":
+            self._define(element, kind)
+        found = self.devices.get(device, {}).get(name)
+        assert found is not None, f"{device}.{name} is set, but was not defined"
+        found.state = state
+        values = {child.attrib["name"]: (child.text or "").strip() for child in element}
+        assert values.keys() <= found.values.keys(), f"{device}.{name} has no {values}"
+        found.values.update(values)
+        for child in element:
+            if "min" in child.attrib:
+                found.ranges[child.attrib["name"]] = _range(child)
+        self.said.append(Said(what, device, name, state, values, message))
+
+    def _define(self, element: ElementTree.Element, kind: str) -> None:
+        attributes = element.attrib
+        found = Property(
+            kind,
+            attributes["label"],
+            attributes["group"],
+            attributes.get("perm", ""),
+            attributes.get("rule", ""),
+            attributes["state"],
+        )
+        for child in element:
+            name = child.attrib["name"]
+            found.values[name] = ""
+            found.labels[name] = child.attrib["label"]
+            if kind == "Number":
+                found.formats[name] = child.attrib["format"]
+                found.ranges[name] = _range(child)
+        self.devices.setdefault(attributes["device"], {})[attributes["name"]] = found
+
+
+def _range(element: ElementTree.Element) -> tuple[float, float, float]:
+    return (float(element.attrib["min"]), float(element.attrib["max"]), float(element.attrib["step"]))
+
+
+class FocuserClient(IndiClient):
+    """An INDI client with the words of focusing. Channels are told by number, devices are named `prefix` and number."""
+
+    prefix = "MultiFocus"
+
+    def name(self, channel: int) -> str:
+        """The device of a channel."""
+        return f"{self.prefix} {channel}"
+
+    def set_port(self, port: str, channel: int = 1) -> None:
+        """Choose the serial port, and wait until the driver has taken it."""
+        answer = self.ask(self.name(channel), "DEVICE_PORT", {"PORT": port}, "Text")
+        assert answer.state == "Ok", answer
+
+    def connect(self, *channels: int) -> None:
+        """Connect these, and wait until they are."""
+        for channel in channels:
+            self.new(self.name(channel), "CONNECTION", {"CONNECT": "On"}, "Switch")
+        for channel in channels:
+            self.wait_state(self.name(channel), "CONNECTION", "Ok")
+            self.settle(self.name(channel))
+
+    def fail_to_connect(self, channel: int = 1) -> str:
+        """Connect, and return the message that came with the refusal."""
+        device = self.name(channel)
+        since = len(self.said)
+        self.new(device, "CONNECTION", {"CONNECT": "On"}, "Switch")
+        self.wait_state(device, "CONNECTION", "Alert")
+        assert self.devices[device]["CONNECTION"].on == ["DISCONNECT"]
+        assert self.property(device, "ABS_FOCUS_POSITION") is None
+        return self.wait_message("[ERROR]", since, device)
+
+    def disconnect(self, *channels: int) -> None:
+        """Disconnect these, and wait until they are."""
+        for channel in channels:
+            self.new(self.name(channel), "CONNECTION", {"DISCONNECT": "On"}, "Switch")
+        for channel in channels:
+            self.wait_state(self.name(channel), "CONNECTION", "Idle")
+            self.settle(self.name(channel))
+
+    def move(self, channel: int, position: float) -> None:
+        """Ask for a move."""
+        self.new(self.name(channel), "ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": position}, "Number")
+
+    def move_and_wait(self, channel: int, position: int) -> None:
+        """Move there, and wait until it has arrived and is well."""
+        device = self.name(channel)
+        answer = self.ask(device, "ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": position}, "Number")
+        assert answer.state == "Busy", answer
+        self.wait(lambda: self.state(device, "ABS_FOCUS_POSITION") != "Busy", f"{device} to arrive at {position}")
+        assert (self.state(device, "ABS_FOCUS_POSITION"), self.position(channel)) == ("Ok", position)
+
+    def abort(self, channel: int) -> None:
+        """Ask for a stop, and wait until the driver says that it stands."""
+        device = self.name(channel)
+        since = len(self.said)
+        self.new(device, "FOCUS_ABORT_MOTION", {"ABORT": "On"}, "Switch")
+        self.wait(
+            lambda: any(said[1:4] == (device, "FOCUS_ABORT_MOTION", "Ok") for said in self.said[since:]),
+            f"{device} to stop",
+        )
+
+    def position(self, channel: int) -> float:
+        """Where the driver says that the channel is."""
+        return float(self.value(self.name(channel), "ABS_FOCUS_POSITION", "FOCUS_ABSOLUTE_POSITION") or "nan")
+
+
+class DriverInside:
+    """The driver in this process, with its standard input and output on pipes."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings or Settings()
+
+    def __enter__(self) -> FocuserClient:
+        to_driver, self._stdin = os.pipe()
+        self._stdout, from_driver = os.pipe()
+        self._theirs = (to_driver, from_driver)
+        driver = Driver(self._settings, stdin=to_driver, stdout=from_driver)
+        self._thread = threading.Thread(target=driver.run, name="driver")
+        self._thread.start()
+        client = FocuserClient(self._stdout, self._stdin)
+        client.get_properties()
+        client.settle(driver.focusers[-1].device.name)
+        return client
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._stdin)
+        os.close(self._stdout)
+        self._thread.join(DEADLINE_S)
+        ended = not self._thread.is_alive()
+        for fd in self._theirs:
+            os.close(fd)
+        assert ended, "the driver did not end with its standard input"
+
+
+def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """An environment for a driver: a home of its own, and nothing of INDI's that the user may have set."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("INDI")}
+    path = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
+    return {**kept, "HOME": str(home), "PYTHONPATH": path, **(extra or {})}
+
+
+class DriverProcess:
+    """The driver as a process of its own, on pipes, without a server."""
+
+    def __init__(self, home: Path, extra: Mapping[str, str] | None = None, arguments: tuple[str, ...] = ()) -> None:
+        self._errors = home / "driver.stderr"
+        with open(self._errors, "wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "indi_multifocus", *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment(home, extra),
+                cwd=ROOT,
+            )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.stdin = self.process.stdin
+        self.client = FocuserClient(self.process.stdout.fileno(), self.stdin.fileno())
+
+    def __enter__(self) -> DriverProcess:
+        self.client.get_properties()
+        self.client.wait(lambda: self.client.devices, "the driver to define its devices")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            assert stream is not None
+            stream.close()
+        if kind is None:
+            assert "Traceback" not in self.errors
+
+    @property
+    def errors(self) -> str:
+        """What it said on standard error."""
+        return self._errors.read_text()
+
+    def wait(self) -> int:
+        """Its exit status, when it has ended."""
+        return self.process.wait(DEADLINE_S)
+
+
+class IndiServer:
+    """The real indiserver on a free port, which starts the driver."""
+
+    def __init__(self, home: Path, extra: Mapping[str, str] | None = None) -> None:
+        self._home = home
+        self._environment = environment(home, extra)
+        self._clients: list[tuple[socket.socket, FocuserClient]] = []
+        self._log = home / "indiserver.log"
+        self._pid_file = home / "driver.pid"
+        self._driver = home / "indi_multifocus"
+        # indiserver takes the name of a program without arguments. The shell becomes the driver, so this is its pid.
+        self._driver.write_text(
+            f'#!/bin/sh\necho $$ > "{self._pid_file}"\nexec "{sys.executable}" -m indi_multifocus\n'
+        )
+        self._driver.chmod(0o755)
+
+    def __enter__(self) -> IndiServer:
+        # Between the look for a free port and its use another program may take it: then it is tried again.
+        for _ in range(5):
+            if self._start():
+                return self
+        raise AssertionError(f"indiserver does not start: {self.log}")
+
+    def _start(self) -> bool:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        with open(self._log, "wb") as log:
+            self.process = subprocess.Popen(
+                ["indiserver", "-p", str(self.port), "-u", f"/tmp/{uuid.uuid4()}", "-r", "0", str(self._driver)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                cwd=ROOT,
+                start_new_session=True,
+            )
+        try:
+            eventually(lambda: self.process.poll() is not None or self._listens(), "indiserver to listen")
+        except BaseException:
+            self._kill()
+            raise
+        if self.process.poll() is not None:
+            self._kill()
+            return False
+        return True
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1.0).close()
+        except OSError:
+            return False
+        return True
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for connection, _ in self._clients:
+            connection.close()
+        self.process.terminate()
+        try:
+            # The driver writes its coverage when it ends by itself.
+            eventually(self._has_ended, "indiserver and the driver to end")
+        finally:
+            self._kill()
+        if kind is None:
+            assert "Traceback" not in self.log, self.log
+
+    def _has_ended(self) -> bool:
+        if self.process.poll() is None:
+            return False
+        # Whoever inherits an orphan may be slow to bury it, so a dead one is not waited for.
+        started = self._pid_file.exists() and self._pid_file.read_text().strip()
+        return not started or not is_running(int(started))
+
+    def _kill(self) -> None:
+        """End what is left: the server was made the leader of a group of its own, in which the driver is too."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+
+    @property
+    def log(self) -> str:
+        """What server and driver said on standard error."""
+        return self._log.read_text(errors="replace")
+
+    def driver_pid(self) -> int:
+        """Process number of the driver."""
+        return int(eventually(lambda: self._pid_file.exists() and self._pid_file.read_text().strip(), "the driver"))
+
+    def client(self) -> FocuserClient:
+        """One more client, which knows what the driver's devices are when this returns."""
+        connection = socket.create_connection(("127.0.0.1", self.port), DEADLINE_S)
+        connection.setblocking(True)
+        client = FocuserClient(connection.fileno(), connection.fileno())
+        self._clients.append((connection, client))
+        client.get_properties()
+        client.wait(lambda: client.devices, "the driver to define its devices")
+        return client
+
+    def run(self, tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one of INDI's command line tools on this server."""
+        return subprocess.run(
+            [tool, "-p", str(self.port), *arguments],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+        )
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] != b"Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+class Lines:
+    """The lines that a simulated controller received since this was made."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self._simulator = simulator
+        self._since = len(simulator.received)
+
+    def __call__(self) -> list[bytes]:
+        """All of them, in their order."""
+        return [line for _, line in self._simulator.received[self._since :]]
+
+    def orders(self) -> list[bytes]:
+        """Those that are no questions."""
+        return [line for line in self() if line[:1] not in (b"?", b"#", b"@", b"")]
+
+    def polls(self) -> int:
+        """How many are questions for the status."""
+        return self().count(b"?")
+
+
+__all__ = [
+    "DEADLINE_S",
+    "ROOT",
+    "DriverInside",
+    "DriverProcess",
+    "FocuserClient",
+    "IndiClient",
+    "IndiServer",
+    "Lines",
+    "Property",
+    "Said",
+    "environment",
+    "eventually",
+    "is_running",
+]
