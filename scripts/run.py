@@ -34,6 +34,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 READY_WITHIN_S = 20.0
 END_WITHIN_S = 3.0
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 class Failed(Exception):
@@ -84,6 +85,8 @@ class Processes:
         self._selector = selectors.DefaultSelector()
         self._driver_ended = ""
         self._libc = ctypes.CDLL(None)
+        # A driver whose indiserver ended becomes our child, so that its end can be waited for.
+        self._libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
         awake, wake = socket.socketpair()
         awake.setblocking(False)
         wake.setblocking(False)
@@ -228,10 +231,9 @@ def _group_ended(process: subprocess.Popen[bytes], number: int) -> bool:
     try:
         os.killpg(process.pid, number)
         while time.monotonic() < end:
-            process.poll()
-            os.killpg(process.pid, 0)
-            time.sleep(0.02)
-    except ProcessLookupError:
+            if os.waitpid(-process.pid, os.WNOHANG) == (0, 0):
+                time.sleep(0.01)
+    except (ProcessLookupError, ChildProcessError):
         return True
     return False
 
