@@ -9,12 +9,16 @@ wants to (CONFIG_PROCESS): a focuser that forgot a sync would move to the wrong 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from dataclasses import dataclass
 
 SIZE_LIMIT = 4096
 """A state file is some 60 bytes; what is larger is none."""
+
+STEPS_LIMIT = 1_000_000_000
+"""Far beyond any offset: the controller counts to 7 digits."""
 
 
 def folder() -> str:
@@ -146,8 +150,8 @@ class Memory:
         try:
             found = json.loads(data)
             offset, turned, doubted = found["offset"], found["reversed"], found["unverified"]
-            if type(offset) is not int or type(turned) is not bool or type(doubted) is not bool:
-                raise ValueError("a value has another type")
+            if not _is_steps(offset) or type(turned) is not bool or type(doubted) is not bool:
+                raise ValueError("a value is not what is saved there")
             departure = _departure(found.get("departure"))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             self.problem = f"{self._path} is damaged ({error}): the offset is taken for 0"
@@ -161,6 +165,14 @@ def _departure(found: object) -> Departure | None:
     """Raises ValueError, KeyError or TypeError for what is none."""
     if found is None:
         return None
-    if not isinstance(found, dict) or type(found["start"]) is not int or type(found["target"]) is not int:
+    if not isinstance(found, dict) or not _is_steps(found["start"]) or not _is_steps(found["target"]):
         raise ValueError("a departure is expected to have a start and a target")
-    return Departure(found["start"], found["target"], float(found["time_s"]), str(found["boot"]))
+    boot = found["boot"]
+    if not isinstance(boot, str) or not re.fullmatch(r"[0-9a-f-]{0,64}", boot):
+        raise ValueError("a departure is expected to tell the boot")
+    return Departure(found["start"], found["target"], float(found["time_s"]), boot)
+
+
+def _is_steps(found: object) -> bool:
+    """Whether it is a number of steps, as there may be any."""
+    return type(found) is int and abs(found) <= STEPS_LIMIT
