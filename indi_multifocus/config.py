@@ -49,7 +49,7 @@ Steps = Annotated[int, Meta(ge=-MAX_STEPS, le=MAX_STEPS)]
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; str() is one line that names file, key, value and what is expected."""
+    """The configuration cannot be used; str() is one line: file, key, value, and what is expected."""
 
 
 class Probe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -114,7 +114,7 @@ _EXPECTED = {
 }
 _EXPECTED_LIMITS = f"[lowest, highest] in whole steps from -{MAX_STEPS} to {MAX_STEPS} is expected"
 _EXPECTED_LABEL = (
-    f"a name of 1 to {MAX_LABEL_BYTES} bytes, without . = ; * @ : / \\ \" and without blanks at its ends, is expected"
+    f"a name of 1 to {MAX_LABEL_BYTES} bytes is expected, without . = ; * @ : / \\ \" and outer blanks"
 )
 _EXPECTED_PROBE = {
     "label": "a name for people is expected",
@@ -205,7 +205,7 @@ class _Parser:
     def _fields(
         self, kind: type[Struct], entries: dict[str, Any], expected: Mapping[str, str], where: tuple[str, ...]
     ) -> dict[str, Any]:
-        """The entries of an object as fields of `kind`, each of its type (of mappings not what is in them)."""
+        """The entries of an object as fields of `kind`, each of its type (in mappings nothing is checked)."""
         fields = {field.name: field for field in msgspec.structs.fields(kind)}
         for key, value in entries.items():
             if key not in fields:
@@ -272,7 +272,7 @@ class _Parser:
                 if there.address == probe.address:
                     self._wrong((*where, "address"), probe.address, f"the probe {_plain(other)} has it too")
                 if there.channel == probe.channel is not None:
-                    self._wrong((*where, "channel"), probe.channel, f"it has the probe {_plain(other)} already")
+                    self._wrong((*where, "channel"), probe.channel, f"the probe {_plain(other)} is there")
             probes[name] = probe
         return probes
 
