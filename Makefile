@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # The environment is made anew when the project's metadata changes or another PYTHON is asked for.
 READY := .venv/ready-$(subst /,_,$(PYTHON))
-SOURCES := $(wildcard indi_multifocus focus_cli scripts tests)
+SOURCES := $(wildcard indi_multifocus focus_cli scripts tests bench)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint clean setup
