@@ -5,9 +5,10 @@ The functions make one complete message each and do nothing else; any thread may
 them, from any thread. Nothing else of the process may write to its file descriptor.
 
 Order of attributes, format of the timestamp and states are those of libindi 1.9.9, as its own drivers send
-them. Two things that libindi's XML reader (lilxml, in indiserver and in every libindi client) does set what
-may be written: it knows the five named entities but no character references (`&#10;` arrives as these five
-characters), and it drops line breaks within attributes, so that the words around them grow together.
+them. What may be written is set by libindi's XML reader (lilxml, in indiserver and in every libindi client):
+it knows the five named entities but no character references (`&#10;` arrives as these five characters), and
+it drops line breaks within attributes, so that the words around them grow together. Two losses cannot be
+helped: it strips blanks around texts, and an entity at the very beginning of a text arrives undecoded.
 """
 
 from __future__ import annotations
@@ -103,7 +104,8 @@ def _ending(message: str | None) -> str:
 
 
 def _range(number: Number) -> str:
-    return f' min="{number_text(number.min)}" max="{number_text(number.max)}" step="{number_text(number.step)}"'
+    low, high, step = number_text(number.min), number_text(number.max), number_text(number.step)
+    return f' min="{low}" max="{high}" step="{step}"'
 
 
 def _values(vector: Vector) -> list[str]:
