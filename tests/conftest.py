@@ -18,11 +18,10 @@ settings.load_profile("default")
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of the test's own, where drivers keep their files, and none of the user's INDI settings."""
-    folder = tmp_path / "home"
-    folder.mkdir()
-    for name in os.environ:
+    folder = tmp_path_factory.mktemp("home")
+    for name in list(os.environ):
         if name.startswith("INDI"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(folder))
