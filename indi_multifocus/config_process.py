@@ -9,17 +9,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from .indi import Device, LightVector, NewVector, Refused, Rule, State, Switch, SwitchVector, Value, Vector
+from .indi import (
+    Device,
+    LightVector,
+    NewVector,
+    NumberVector,
+    Refused,
+    Rule,
+    State,
+    Switch,
+    SwitchVector,
+    Value,
+    Vector,
+    parse_number,
+)
 from .saved import SavedConfig, Settable, as_message
 
 
 class ConfigProcess:
     """The property, the settings that it is about, and what they are by default."""
 
-    def __init__(self, device: Device, fixed: frozenset[str]) -> None:
-        """`fixed`: names of properties that the observatory sets; what was saved does not replace that."""
+    def __init__(self, device: Device, fixed: frozenset[str], together: list[ConfigProcess]) -> None:
+        """`fixed`: names of properties that the observatory sets; what was saved does not replace that.
+
+        `together`: those of all devices on the same link, to which this one adds itself. What these devices share is
+        saved for each of them, so that no two files disagree on it.
+        """
         self._device = device
         self._fixed = fixed
+        self._together = together
+        self._together.append(self)
+        self._shared: set[str] = set()
         self._defaults: dict[str, NewVector] = {}
         self._loading = False
         self._vector = SwitchVector(
@@ -40,13 +60,15 @@ class ConfigProcess:
         """Offer the property."""
         self._device.define(self._vector, self._new)
 
-    def keep_defaults(self, settings: Iterable[Settable]) -> None:
-        """These are settings, and what they are now is their default."""
+    def keep_defaults(self, settings: Iterable[Settable], *, shared: bool = False) -> None:
+        """These are settings, and what they are now is their default. `shared`: all devices show the same ones."""
         for vector in settings:
             self._defaults[vector.name] = as_message(self._device.name, vector)
+            if shared:
+                self._shared.add(vector.name)
 
-    def load(self, *, quiet: bool = False) -> None:
-        """Apply what was saved, as far as its properties are defined now.
+    def load(self, *, quiet: bool = False, own: bool = False) -> None:
+        """Apply what was saved, as far as its properties are defined now; with `own`, nothing that is shared.
 
         Raises Refused for a file that cannot be used; `quiet`: says so in a warning instead.
         """
@@ -58,19 +80,20 @@ class ConfigProcess:
         except OSError as error:
             problem = f"cannot read {saved.path}: {error.strerror}"
         else:
-            self._apply(messages)
+            self._apply(message for message in messages if not (own and message.name in self._shared))
             return
         if not quiet:
             raise Refused(problem)
         self._device.warning(problem)
 
-    def save_one(self, vector: Vector) -> None:
-        """Save this property at once, and leave the others as they were saved."""
-        if not self._loading and not isinstance(vector, LightVector):
-            try:
-                self._write([vector])
-            except Refused as problem:
-                self._device.warning(str(problem))
+    def save(self, *vectors: Vector) -> None:
+        """Save these at once, unless the observatory sets them, and leave the others as they were saved."""
+        if self._loading:
+            return
+        try:
+            self._write([v for v in vectors if not isinstance(v, LightVector) and v.name not in self._fixed])
+        except Refused as problem:
+            self._device.warning(str(problem))
 
     def _new(self, values: Mapping[str, Value]) -> None:
         action = next((name for name, on in values.items() if on), "")
@@ -94,30 +117,53 @@ class ConfigProcess:
         vectors = (self._device.vector(name) for name in self._defaults)
         return [vector for vector in vectors if vector is not None and not isinstance(vector, LightVector)]
 
-    def _write(self, vectors: Iterable[Settable]) -> None:
-        saved = SavedConfig(self._device.name)
-        try:
-            saved.write(vectors)
-        except OSError as error:
-            raise Refused(f"cannot save {saved.path}: {error.strerror}") from None
+    def _write(self, vectors: list[Settable]) -> None:
+        for config in self._together:
+            theirs = [vector for vector in vectors if config is self or vector.name in self._shared]
+            saved = SavedConfig(config._device.name)
+            try:
+                if theirs:
+                    saved.write(theirs)
+            except OSError as error:
+                raise Refused(f"cannot save {saved.path}: {error.strerror}") from None
 
     def _purge(self) -> str:
         saved = SavedConfig(self._device.name)
         try:
             there = saved.purge()
+            for config in self._together:
+                if config is not self:
+                    saved = SavedConfig(config._device.name)
+                    saved.forget(self._shared)
         except OSError as error:
-            raise Refused(f"cannot delete {saved.path}: {error.strerror}") from None
-        return f"Device configuration {saved.path} deleted." if there else f"There is no {saved.path}."
+            raise Refused(f"cannot change {saved.path}: {error.strerror}") from None
+        except ValueError as error:
+            raise Refused(str(error)) from None
+        return "Device configuration deleted." if there else "There was no configuration to delete."
 
     def _apply(self, messages: Iterable[NewVector]) -> None:
         wanted = {message.name: message for message in messages}
         present = {vector.name: as_message(self._device.name, vector) for vector in self._settings()}
         self._loading = True
         try:
-            # FOCUS_MAX once more at the end: neither order of the two ends suits every pair of new limits.
-            for name in (*self._defaults, "FOCUS_MAX"):
+            for name in self._in_order(wanted):
                 message = wanted.get(name)
                 if message is not None and name in present and name not in self._fixed and message != present[name]:
                     self._device.handle(message)
         finally:
             self._loading = False
+
+    def _in_order(self, wanted: Mapping[str, NewVector]) -> list[str]:
+        """The settings in the order in which they can be applied: neither end of the travel may meet the other."""
+        names = list(self._defaults)
+        high = self._device.vector("FOCUS_MAX")
+        if "FOCUS_MIN" in wanted and isinstance(high, NumberVector):
+            try:
+                low = parse_number(dict(wanted["FOCUS_MIN"].elements).get("FOCUS_MIN_VALUE", ""))
+            except ValueError:
+                return names  # refused when its turn comes
+            first, second = "FOCUS_MIN", "FOCUS_MAX"
+            if low >= high["FOCUS_MAX_VALUE"].value:
+                first, second = second, first
+            names = [first, second, *(name for name in names if name not in (first, second))]
+        return names

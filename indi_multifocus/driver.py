@@ -111,6 +111,10 @@ class Shared:
             [Switch(rate, rate, rate == str(settings.baud)) for rate in BAUD_RATES],
         )
 
+    def connection(self) -> tuple[SwitchVector, TextVector, SwitchVector, TextVector]:
+        """By what the controller is reached."""
+        return self.mode, self.port, self.baud, self.address
+
     def port_name(self) -> str:
         """What to open, by the chosen mode. Raises PortError where that is not set right."""
         name = str(self.port["PORT"].value)
@@ -167,11 +171,13 @@ class Driver:
         self._attempt = 0
         self._shared = Shared(settings)
         self._options: dict[int, Options] = {}
-        self._configs: dict[int, ConfigProcess] = {}
+        self._configs: list[ConfigProcess] = []
         self._simulator: Simulator | None = None
         self._waiting: set[int] = set()
         """Channels whose CONNECTION is Busy: the link is being opened for them."""
         self.focusers = [self._new_focuser(channel) for channel in range(1, settings.channels + 1)]
+        for config in self._configs:
+            config.load(quiet=True)
 
     def _new_focuser(self, channel: int) -> Focuser:
         settings = self._settings
@@ -195,19 +201,23 @@ class Driver:
         define(options.debug, partial(self._new_debug, focuser))
         define(shared.polling, self._new_polling)
         define(shared.simulation, self._new_simulation)
-        config = ConfigProcess(focuser.device, self._settings.fixes(channel))
+        config = ConfigProcess(focuser.device, self._settings.fixes(channel), self._configs)
         config.define()
         define(shared.mode, self._new_mode)
         define(shared.port, self._new_port)
         define(shared.baud, self._new_baud)
         define(shared.address, self._new_address)
         define(shared.scan, self._new_scan)
-        config.keep_defaults([options.debug, shared.polling, shared.mode, shared.port, shared.baud, shared.address])
+        config.keep_defaults([options.debug])
+        config.keep_defaults([shared.polling, *shared.connection()], shared=True)
         config.keep_defaults(focuser.properties.settings())
-        focuser.save_setting = config.save_one
-        self._configs[channel] = config
-        config.load(quiet=True)
+        focuser.save_setting = partial(self._save, config)
         return focuser
+
+    def _save(self, config: ConfigProcess, *vectors: Vector) -> None:
+        """Save at once; but what somebody tries out on the simulator is kept only where he asks for it."""
+        if self._shared.simulation.on == "DISABLE":
+            config.save(*vectors)
 
     # --- The main loop ----------------------------------------------------------------------------------------------
 
@@ -364,8 +374,11 @@ class Driver:
             return
         self._waiting.discard(focuser.channel)
         self._set_connection(focuser, State.OK, "CONNECT")
+        config = self._configs[focuser.channel - 1]
+        if not any(other.connected for other in self.focusers):
+            self._save(config, *self._shared.connection())  # it works, and libindi's drivers save it here
         focuser.connect(self._snapshot)
-        self._configs[focuser.channel].load(quiet=True)
+        config.load(quiet=True, own=True)
         if there > len(self.focusers):
             focuser.device.warning(
                 f"the controller has {there} channels, of which {len(self.focusers)} are configured: "

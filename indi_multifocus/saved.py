@@ -9,10 +9,10 @@ is read is handed on as such messages, so that a damaged or hostile file can do 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Union
 
-from .indi import Malformed, NewVector, Number, NumberVector, Reader, Switch, SwitchVector, TextVector
+from .indi import GetProperties, Malformed, NewVector, Number, NumberVector, Reader, Switch, SwitchVector, TextVector
 from .indi.writer import escape, number_text
 from .memory import file_name, write_atomically
 
@@ -22,6 +22,9 @@ SIZE_LIMIT = 1_048_576
 Settable = Union[NumberVector, SwitchVector, TextVector]
 
 _HEAD, _TAIL = b"<INDIDriver>", b"</INDIDriver>"
+
+_END = b"<getProperties version='1.7'/>"
+"""Read after the rest: a message that was not complete is then known to be not."""
 
 
 class SavedConfig:
@@ -41,21 +44,46 @@ class SavedConfig:
     def write(self, vectors: Iterable[Settable]) -> None:
         """Save these as they are now, and keep what else the file holds. Raises OSError."""
         try:
-            kept = {(vector.device, vector.name): vector for vector in self._read_all()}
+            there = {(vector.device, vector.name): vector for vector in self._read_all()}
         except ValueError:
-            kept = {}  # damaged: from here on it is whole again
+            there = {}  # damaged: from here on it is whole again
+        kept = dict(there)
         for vector in vectors:
             kept[self._device, vector.name] = as_message(self._device, vector)
-        body = "".join(_text(vector) for vector in kept.values())
-        write_atomically(self.path, b"%s\n%s%s\n" % (_HEAD, body.encode(), _TAIL))
+        if kept != there:
+            self._write_all(kept.values())
 
     def purge(self) -> bool:
-        """Delete the file; whether there was one. Raises OSError."""
+        """Delete the settings of this device; whether there were any. Raises OSError.
+
+        The file goes with the last of them: where INDICONFIG names one file for all devices, the others' stay.
+        """
         try:
-            os.unlink(self.path)
-        except FileNotFoundError:
-            return False
-        return True
+            there = self._read_all()
+        except ValueError:
+            there = []  # damaged: there is nothing to keep
+        return self._keep([vector for vector in there if vector.device != self._device], there)
+
+    def forget(self, names: Container[str]) -> None:
+        """Delete these settings of this device. Raises OSError, or ValueError for a damaged file, which stays."""
+        there = self._read_all()
+        self._keep([vector for vector in there if vector.device != self._device or vector.name not in names], there)
+
+    def _keep(self, kept: list[NewVector], there: list[NewVector]) -> bool:
+        """Leave only these in the file; whether that changed anything."""
+        if not kept:
+            try:
+                os.unlink(self.path)
+            except FileNotFoundError:
+                return False
+            return True
+        if len(kept) < len(there):
+            self._write_all(kept)
+        return len(kept) < len(there)
+
+    def _write_all(self, vectors: Iterable[NewVector]) -> None:
+        body = "".join(_text(vector) for vector in vectors)
+        write_atomically(self.path, b"%s\n%s%s\n" % (_HEAD, body.encode(), _TAIL))
 
     def _read_all(self) -> list[NewVector]:
         try:
@@ -68,13 +96,13 @@ class SavedConfig:
         begin, end = data.find(_HEAD), data.rfind(_TAIL)
         if begin < 0 or end < begin:
             raise ValueError(f"{self.path} is damaged: <INDIDriver> … </INDIDriver> is expected")
-        found: list[NewVector] = []
-        for event in Reader().feed(data[begin + len(_HEAD) : end]):
+        events = Reader().feed(data[begin + len(_HEAD) : end] + _END)
+        for event in events:
             if isinstance(event, Malformed):
                 raise ValueError(f"{self.path} is damaged: {event.reason}")
-            if isinstance(event, NewVector):
-                found.append(event)
-        return found
+        if not events or not isinstance(events[-1], GetProperties):
+            raise ValueError(f"{self.path} is damaged: it ends within a comment or the like")
+        return [event for event in events if isinstance(event, NewVector)]
 
 
 def as_message(device: str, vector: Settable) -> NewVector:
