@@ -288,11 +288,11 @@ class Controller:
         return number
 
     def stop(self, channel: int) -> int:
-        """Stop where it is, ahead of everything else. Returns the request number."""
+        """Stop where it is, ahead of everything else; what was not sent yet is not sent. Returns the request number."""
         with self._lock:
             self._number += 1
             wishes = self._wishes.setdefault(channel, _Wishes())
-            wishes.stop, wishes.move = self._number, 0
+            wishes.stop, wishes.move, wishes.zero = self._number, 0, 0
             number = self._number
         self._wake()
         return number
@@ -848,6 +848,10 @@ class Controller:
         session = self._session
         assert session is not None
         now = time.monotonic()
+        if not session.conversation.synchronised:
+            # A later line of the same read did not fit: this is said when replies can be believed again.
+            self._redo.append(_Sent(command, request, now, alone=False))
+            return
         self._say(session.conversation.send(command))
         session.sent.append(_Sent(command, request, now, alone=not session.sent))
         if isinstance(command, QueryStatus):
