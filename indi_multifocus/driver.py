@@ -41,7 +41,7 @@ from .indi import (
     Text,
     TextVector,
 )
-from .port import SOCKET, PortError, check_name, list_ports, socket_address
+from .port import BY_ID, SOCKET, PortError, check_name, list_ports, socket_address
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -178,6 +178,8 @@ class Driver:
         self.focusers = [self._new_focuser(channel) for channel in range(1, settings.channels + 1)]
         for config in self._configs:
             config.load(quiet=True)
+        if os.path.isdir(BY_ID):  # else there is nothing to see, and no need to spend time on looking
+            self._offer_ports()
 
     def _new_focuser(self, channel: int) -> Focuser:
         settings = self._settings
@@ -442,7 +444,10 @@ class Driver:
         if self._attempt:
             raise Refused("SIMULATION cannot be changed while connected: disconnect all channels first")
         self._choose(self._shared.simulation, values)
-        if self._shared.simulation.on == "DISABLE":
+        simulated = self._shared.simulation.on == "ENABLE"
+        for focuser in self.focusers:
+            focuser.simulate(simulated)
+        if not simulated:
             self._stop_simulator()
 
     def _choose(self, vector: SwitchVector, values: Values) -> None:
@@ -451,18 +456,26 @@ class Driver:
         self._announce(vector)
 
     def _new_scan(self, values: Values) -> None:
+        scan = self._shared.scan
+        ports = self._offer_ports()
+        scan.clear()
+        self._announce(scan, State.OK if ports else State.ALERT)
+        for focuser in self.focusers:
+            if ports:
+                focuser.device.info(f"Scan complete. Found {len(ports)} port(s).")
+            else:
+                focuser.device.warning("No candidate ports found on the system.")
+
+    def _offer_ports(self) -> list[str]:
         """Offer this machine's serial ports, each as a switch that sets DEVICE_PORT."""
         ports = list_ports()
-        shared = self._shared
-        shared.system_ports.elements = {port: Switch(port, port) for port in ports}
-        shared.scan.clear()
+        system_ports = self._shared.system_ports
+        system_ports.elements = {port: Switch(port, port) for port in ports}
         for focuser in self.focusers:
-            focuser.device.remove(shared.system_ports.name)
+            focuser.device.remove(system_ports.name)
             if ports:
-                focuser.device.define(shared.system_ports, self._new_system_port)
-        self._announce(shared.scan)
-        for focuser in self.focusers:
-            focuser.device.info(f"Scan complete. Found {len(ports)} port(s).")
+                focuser.device.define(system_ports, self._new_system_port)
+        return ports
 
     def _new_system_port(self, values: Values) -> None:
         port = next((name for name, on in values.items() if on), None)

@@ -22,6 +22,7 @@ from .indi import (
     Device,
     Light,
     LightVector,
+    NewVector,
     Number,
     NumberVector,
     Output,
@@ -41,6 +42,9 @@ from .settings import Probe
 
 MAIN, PRESETS, STATUS = "Main Control", "Presets", "Status"
 """Groups; a client shows a tab for each. The first two are libindi's."""
+
+MOST_HELD = 32
+"""Orders that may wait for a zero, which takes milliseconds."""
 
 Value = Union[float, bool, str]
 Values = Mapping[str, Value]
@@ -208,6 +212,10 @@ class Focuser:
         """Request number of the last move; likewise of the last abort and zero that have no answer yet, else 0."""
         self._aborting = 0
         self._zeroing = 0
+        self._held: list[tuple[Vector, Values]] = []
+        """Orders that came while a zero is under way: they are about positions as they will be after it."""
+        self._course: tuple[int, ...] = ()
+        """Where the last move turns round and ends, in controller steps."""
         self._aborted = False
         self._by_relative = False
         self._direction = 0
@@ -223,11 +231,16 @@ class Focuser:
             return f"{self.device.name} is not connected and has no {name}: connect it first (CONNECTION.CONNECT=On)"
         return f"{self.device.name} has no property {name}"
 
+    def simulate(self, simulated: bool) -> None:
+        """Not while connected. What is done on a simulator says nothing about where the real focuser is."""
+        self.memory = Memory(self.device.name, kept=not simulated)
+
     def connect(self, snapshot: Snapshot) -> None:
         """Offer everything that a connected focuser has. The link is up, and `snapshot` has this channel."""
         self.connected = True
         self._take(snapshot)
         self._check_departure(snapshot)
+        self._check_zero()
         self._fill_position()
         offered = self.properties
         limit = max_steps(snapshot.generation)
@@ -249,18 +262,18 @@ class Focuser:
         """The properties and what answers a client that sets one, in the order of definition."""
         offered = self.properties
         table: list[tuple[Vector, Callable[[Values], None] | None]] = [
-            (offered.motion, self._new_motion),
-            (offered.relative, self._new_relative),
-            (offered.absolute, self._new_absolute),
+            (offered.motion, self._after_zero(offered.motion, self._new_motion)),
+            (offered.relative, self._after_zero(offered.relative, self._new_relative)),
+            (offered.absolute, self._after_zero(offered.absolute, self._new_absolute)),
             (offered.maximum, self._new_maximum),
             (offered.minimum, self._new_minimum),
             (offered.abort, self._new_abort),
-            (offered.sync, self._new_sync),
-            (offered.reverse, self._new_reverse),
+            (offered.sync, self._after_zero(offered.sync, self._new_sync)),
+            (offered.reverse, self._after_zero(offered.reverse, self._new_reverse)),
             (offered.backlash, self._new_backlash),
             (offered.backlash_steps, self._new_backlash_steps),
             (offered.presets, self._new_presets),
-            (offered.goto, self._new_goto),
+            (offered.goto, self._after_zero(offered.goto, self._new_goto)),
         ]
         if self._snapshot.generation == 2:
             if self._probe is not None:
@@ -279,6 +292,7 @@ class Focuser:
         self.device.remove(*(vector.name for vector, _ in self._offer()))
         self._state = None
         self._moved = self._aborting = self._zeroing = 0
+        self._held, self._course = [], ()
         self._aborted = self._by_relative = False
         self._told = ""
 
@@ -307,11 +321,18 @@ class Focuser:
             offered.abort.state = State.IDLE
             self.device.update(offered.abort)
             return
-        self._aborting = self._controller.stop(self.channel)
-        self._aborted = True
+        for vector, _ in self._held:
+            vector.state = State.IDLE
+            self.device.update(vector)
+        self._held = []
+        self._stop()
         if self._snapshot.link is not Link.UP:
             offered.abort.state = State.BUSY
             self.device.update(offered.abort, f"[WARNING] {self._no_link()}; the stop is sent as soon as it does")
+
+    def _stop(self) -> None:
+        self._aborting = self._controller.stop(self.channel)
+        self._aborted = True
 
     def _new_sync(self, values: Values) -> None:
         offered = self.properties
@@ -322,6 +343,8 @@ class Focuser:
             raise Refused(f"{position} is outside the travel: a position from {low} to {high}, or 0, is expected")
         if position == 0:
             # The controller's own zero, which it keeps by itself, whatever becomes of our files.
+            self.memory.zeroing = True
+            self.memory.save()
             self._zeroing = self._controller.zero(self.channel)
             offered.sync.state = State.BUSY
             self.device.update(offered.sync)
@@ -387,6 +410,21 @@ class Focuser:
         vector.state = State.OK
         self.device.update(vector)
 
+    def _after_zero(self, vector: Vector, handler: Callable[[Values], None]) -> Callable[[Values], None]:
+        """Let an order wait while a zero is under way."""
+
+        def handle(values: Values) -> None:
+            if not self._zeroing:
+                handler(values)
+            elif len(self._held) >= MOST_HELD:
+                raise Refused("this place is being called 0, and too much waits for that: try again soon")
+            else:
+                self._held.append((vector, values))
+                vector.state = State.BUSY
+                self.device.update(vector)
+
+        return handle
+
     # --- Moving -----------------------------------------------------------------------------------------------------
 
     @property
@@ -412,17 +450,22 @@ class Focuser:
     def _move_to(self, position: int, *, relative: bool) -> None:
         """Leave the move with the controller and say Busy. Raises Refused."""
         state = self._ready()
-        self._check_destination(position, self.memory.position(state.current))
+        self._check_destination(position, state)
         steps = self.memory.steps(position)
         limit = max_steps(self._snapshot.generation)
         if not -limit <= steps <= limit:
             ends = sorted((self.memory.position(-limit), self.memory.position(limit)))
             raise Refused(f"{position} is beyond what the controller can count: {ends[0]} to {ends[1]} is expected")
-        self._moved = self._controller.move(self.channel, steps, self._overshoot(state, steps))
+        via = self._overshoot(state, steps)
+        self._moved = self._controller.move(self.channel, steps, via)
+        self._course = (steps,) if via is None else (via, steps)
         self._aborted = False
         self._by_relative = relative
         self._told = ""
         offered = self.properties
+        if not relative and offered.relative.state is State.BUSY:
+            offered.relative.state = State.IDLE  # that way will not be gone
+            self.device.update(offered.relative)
         offered.absolute.state = State.BUSY
         self.device.update(offered.absolute)
         offered.target["FOCUS_TARGET_VALUE"].value = position
@@ -430,10 +473,14 @@ class Focuser:
         self.device.publish(offered.target)
         self.memory.departs(state.current, steps)
 
-    def _check_destination(self, position: int, now: int) -> None:
-        """Within the travel; or, from outside it, towards it."""
+    def _check_destination(self, position: int, state: ChannelState) -> None:
+        """Within the travel; or, from a place outside it, nearer to it."""
         low, high = self.travel
-        if min(low, now) <= position <= max(high, now) and (low <= position <= high or not low <= now <= high):
+        if low <= position <= high:
+            return
+        now = self.memory.position(state.current)
+        # Of a motor that runs it is not known where it is by now, and so not what is nearer.
+        if not self._moving(state) and (now <= position < low or high < position <= now):
             return
         raise Refused(f"Requested position {position} is out of bounds: a position from {low} to {high} is expected")
 
@@ -445,7 +492,8 @@ class Focuser:
         if direction * last < 0 and offered.backlash.on == "INDI_ENABLED":
             low, high = sorted(self.memory.steps(end) for end in self.travel)
             limit = max_steps(self._snapshot.generation)
-            via = max(low, -limit, min(high, limit, steps + direction * amount))
+            via = steps + direction * amount
+            via = min(via, high, limit) if direction > 0 else max(via, low, -limit)
             if (via - steps) * direction > 0:
                 return via
         self._direction = direction or last
@@ -454,7 +502,9 @@ class Focuser:
     def _set_travel(self, low: int, high: int, changed: NumberVector) -> None:
         if low >= high:
             raise Refused(f"the travel would be {low} to {high}: FOCUS_MIN must be below FOCUS_MAX")
+        before = self.travel
         self.apply_travel(low, high)
+        self._stop_outside(before)
         for vector in self.properties.of_positions():
             self.device.update(vector, ranges=True)
         self.device.update(self.properties.relative, ranges=True)
@@ -462,6 +512,19 @@ class Focuser:
         self.device.update(changed)
         self.save_setting(changed)
         self._report_trouble()
+
+    def _stop_outside(self, before: tuple[int, int]) -> None:
+        """Stop a move which the travel `before` allowed, and the new one does not."""
+        state = self._state
+        if state is None or not self._moving(state):
+            return
+        low, high = self.travel
+        for steps in self._course or (state.target,):
+            position = self.memory.position(steps)
+            if before[0] <= position <= before[1] and not low <= position <= high:
+                self._stop()
+                self.device.error(f"the move to {position} would leave the new travel: the motor is stopped")
+                return
 
     def apply_travel(self, low: int, high: int) -> None:
         """Set the travel and the ranges that follow from it; sends nothing."""
@@ -488,6 +551,7 @@ class Focuser:
 
     def _remember(self, offset: int, *, trusted: bool = True) -> None:
         self.memory.offset = offset
+        self.memory.zeroing = False
         if trusted:
             self.memory.unverified = False
         self.memory.save()
@@ -523,8 +587,7 @@ class Focuser:
         self._fill_position()
         offered = self.properties
         self.device.publish(offered.target)
-        if self._by_relative:
-            self.device.publish(offered.relative)
+        self.device.publish(offered.relative)
         self.device.publish(offered.absolute)
 
     def _fill_position(self) -> None:
@@ -537,7 +600,7 @@ class Focuser:
         if state.request >= self._moved:
             offered.target["FOCUS_TARGET_VALUE"].value = self.memory.position(state.target)
         offered.absolute.state = offered.target.state = self._position_state(state)
-        if self._by_relative:
+        if self._by_relative or (self._aborted and offered.absolute.state is State.IDLE):
             offered.relative.state = offered.absolute.state
 
     def _position_state(self, state: ChannelState) -> State:
@@ -614,15 +677,32 @@ class Focuser:
         if not self._zeroing or state is None or state.request < self._zeroing:
             return
         self._zeroing = 0
+        held, self._held = self._held, []
         sync = self.properties.sync
-        if state.fault:
+        if state.fault or state.target or state.current:
+            self.memory.zeroing = False
+            self.memory.save()
             sync.state = State.ALERT
-            self.device.update(sync, f"[ERROR] {state.fault}")
+            self.device.update(sync, f"[ERROR] {state.fault or 'the zero was stopped before the controller took it'}")
+            for vector, _ in held:
+                vector.state = State.ALERT
+                self.device.update(vector, "[ERROR] this was to follow a zero, which failed; nothing was done")
             return
         self._remember(0)
         sync["FOCUS_SYNC_VALUE"].value = 0
         sync.state = State.OK
         self.device.update(sync)
+        for vector, values in held:
+            self.device.handle(_as_sent(self.device.name, vector, values))
+
+    def _check_zero(self) -> None:
+        """A zero of which an earlier run, or an earlier connection, did not see the end: has it been carried out?"""
+        state = self._state
+        if self.memory.zeroing and state is not None:
+            if state.target == state.current == 0:
+                self.memory.offset, self.memory.unverified = 0, False
+            self.memory.zeroing = False
+            self.memory.save()
 
     def _show_box(self) -> None:
         offered = self.properties
@@ -661,6 +741,13 @@ class Focuser:
 def _whole(value: Value) -> int:
     """Whole steps: a motor has no others."""
     return round(float(value))
+
+
+def _as_sent(device: str, vector: Vector, values: Values) -> NewVector:
+    """Checked values as a client may have sent them."""
+    texts = {True: "On", False: "Off"}
+    elements = [(name, texts[value] if isinstance(value, bool) else str(value)) for name, value in values.items()]
+    return NewVector(vector.kind, device, vector.name, tuple(elements))
 
 
 def chosen(vector: SwitchVector, values: Values) -> str:

@@ -82,15 +82,19 @@ def this_boot() -> str:
 class Memory:
     """The remembered facts of one channel. position = sign × controller steps + offset."""
 
-    def __init__(self, device: str) -> None:
-        self._path = file_name(device, "_state.json")
+    def __init__(self, device: str, *, kept: bool = True) -> None:
+        """`kept`: read what earlier runs remembered, and save for later ones."""
+        self._path = file_name(device, "_state.json") if kept else ""
         self.offset = 0
         self.reversed = False
         self.unverified = False
+        self.zeroing = False
+        """The controller was asked to call its place 0, and it is not known whether it did."""
         self.departure: Departure | None = None
         self.problem = ""
         """Why what was remembered could not be read or saved, for people; empty when it could."""
-        self._load()
+        if kept:
+            self._load()
 
     @property
     def sign(self) -> int:
@@ -118,10 +122,14 @@ class Memory:
 
     def save(self, *, durable: bool = True) -> None:
         """Write it down; where that fails, `problem` says why."""
+        if not self._path:
+            return
         text = (
             f'{{"offset": {self.offset}, "reversed": {str(self.reversed).lower()}, '
             f'"unverified": {str(self.unverified).lower()}'
         )
+        if self.zeroing:
+            text += ', "zeroing": true'
         if self.departure is not None:
             move = self.departure
             text += (
@@ -150,7 +158,8 @@ class Memory:
         try:
             found = json.loads(data)
             offset, turned, doubted = found["offset"], found["reversed"], found["unverified"]
-            if not _is_steps(offset) or type(turned) is not bool or type(doubted) is not bool:
+            zeroing = found.get("zeroing", False)
+            if not _is_steps(offset) or any(type(value) is not bool for value in (turned, doubted, zeroing)):
                 raise ValueError("a value is not what is saved there")
             departure = _departure(found.get("departure"))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -158,7 +167,7 @@ class Memory:
             self.unverified = True
             return
         self.offset, self.reversed, self.unverified = offset, turned, doubted
-        self.departure = departure
+        self.zeroing, self.departure = zeroing, departure
 
 
 def _departure(found: object) -> Departure | None:

@@ -14,6 +14,9 @@ import stat
 from typing import Protocol
 
 SOCKET = "socket://"
+
+BY_ID = "/dev/serial/by-id"
+"""Where udev names serial ports by their devices. It is there while there is such a port."""
 CONNECT_TIMEOUT_S = 5.0
 
 
@@ -205,9 +208,8 @@ def list_ports() -> list[str]:
     """Serial ports of this machine, the stable /dev/serial/by-id names first, then the device names."""
     from serial.tools import list_ports as pyserial
 
-    by_id = "/dev/serial/by-id"
     try:
-        stable = sorted(os.path.join(by_id, entry) for entry in os.listdir(by_id))
+        stable = sorted(os.path.join(BY_ID, entry) for entry in os.listdir(BY_ID))
     except OSError:
         stable = []
     # Boards that are USB devices; of the built-in UARTs most machines have dozens that are not there.
