@@ -583,7 +583,7 @@ class Controller:
         self._status(event.status, session.asked_s, now)
         self._trouble = False
         redo, self._redo = self._redo, []
-        for sent in redo:
+        for sent in _last_of_each_channel(redo):
             # Every command names its end, not a way, so it may be said twice; after this short a pause it is
             # still wanted.
             self._send(sent.command, sent.request)
@@ -780,14 +780,20 @@ class Controller:
             wishes = self._wishes.get(number)
             if wishes is None or not (wishes.zero or wishes.move) or len(self._session.sent) >= IN_FLIGHT:
                 return False
-            zero, move, steps, via = wishes.zero, wishes.move, wishes.steps, wishes.via
-            wishes.zero = wishes.move = 0
-        if zero:
+            last = self._last_in_flight(number)
+            zeroing = bool(wishes.zero) or (last is not None and isinstance(last.command, Zero))
+            if zeroing and not wishes.zero:
+                return False
+            # A move waits until the zero before it is answered: were that said again, in doubt whether it had been
+            # carried out, it would shift the scale under the move.
+            wish = _Wishes(zero=wishes.zero, move=0 if zeroing else wishes.move, steps=wishes.steps, via=wishes.via)
+            wishes.zero, wishes.move = 0, wishes.move if zeroing else 0
+        if wish.zero:
             channel.then = None
             channel.fault = ""
-            self._send(Zero(number), zero)
-        if move:
-            self._start_move(number, channel, _Wishes(move=move, steps=steps, via=via))
+            self._send(Zero(number), wish.zero)
+        else:
+            self._start_move(number, channel, wish)
         return True
 
     def _start_move(self, number: int, channel: _Channel, wish: _Wishes) -> None:
@@ -916,6 +922,19 @@ class Controller:
     def _note(self, direction: str, data: bytes) -> None:
         if self.tracing and self._trace is not None:
             self._trace(f"{direction} {data!r}")
+
+
+def _last_of_each_channel(commands: Iterable[_Sent]) -> list[_Sent]:
+    """Without the moves, stops and zeros that a later one of the same channel replaced.
+
+    Said again they could do harm: a move to a place of the old scale, after the zero that followed it was carried out.
+    """
+    last: dict[object, _Sent] = {}
+    for sent in commands:
+        key = getattr(sent.command, "channel", type(sent.command))
+        last.pop(key, None)
+        last[key] = sent
+    return list(last.values())
 
 
 def _at_rest(generation: int) -> _Channel:
