@@ -80,9 +80,11 @@ _START = re.compile(rb"<(?:%s)(?=[\s/>])" % b"|".join(sorted(_STARTS)))
 _START_LENGTH = max(map(len, _STARTS)) + 2
 
 _TAG = re.compile(
-    rb"""<(/?) ([A-Za-z_:\x80-\xff] [^\s<>/"'=]*) [^<>"']* (?: (?: "[^<"]*" | '[^<']*' ) [^<>"']* )* >""",
+    rb"""<(/?) ([A-Za-z_:\x80-\xff] [^\s<>/"'=]*) (?![^\s<>/"'=])
+    [^<>"']* (?: (?: "[^<"]*" | '[^<']*' ) [^<>"']* )* >""",
     re.VERBOSE,
 )
+"""The look-ahead ends the name where it ends, so that a tag which does not match is given up in linear time."""
 _TAG_BEGINS = re.compile(rb"</?(?:[A-Za-z_:\x80-\xff]|\Z)")
 _BLANK = re.compile(rb"[ \t\r\n]*(?:\xef\xbb\xbf[ \t\r\n]*)*")
 """What may stand between messages: white space, and the mark that some editors put before UTF-8."""

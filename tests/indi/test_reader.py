@@ -283,6 +283,13 @@ def test_ten_megabytes_at_once_are_no_worse() -> None:
     assert "a tag of more than" in one_malformed(read(data + GOOD))
 
 
+@pytest.mark.parametrize("filling", [b"x", b" x", b" x=''", b"'", b' x="'])
+def test_a_tag_that_comes_in_single_bytes_and_never_ends_takes_no_time_to_speak_of(filling: bytes) -> None:
+    """It took minutes when each byte made all ways to divide the tag be tried again: pytest's timeout tells."""
+    tag = (b"<a" + filling * MAX_TAG)[: MAX_TAG - 1]
+    assert "a tag does not end" in one_malformed(read(*[tag[n : n + 1] for n in range(len(tag))], GOOD))
+
+
 def test_white_space_between_messages_may_go_on_for_ever() -> None:
     assert read(b" \n" * 1_000_000 + GOOD) == [READ]
 
