@@ -20,6 +20,9 @@ SIZE_LIMIT = 4096
 STEPS_LIMIT = 1_000_000_000
 """Far beyond any offset: the controller counts to 7 digits."""
 
+TIME_LIMIT_S = 1e12
+"""Far beyond any clock, in seconds since 1970."""
+
 
 def folder() -> str:
     """Where libindi's drivers keep their files: beside INDICONFIG where that is set, else ~/.indi."""
@@ -40,7 +43,7 @@ def write_atomically(path: str, data: bytes, *, durable: bool = True) -> None:
 
     `durable`: wait until it is on the disk, which takes milliseconds; otherwise it gets there within seconds.
     """
-    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o755, exist_ok=True)
     temporary = f"{path}.{os.getpid()}.tmp"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
@@ -179,7 +182,10 @@ def _departure(found: object) -> Departure | None:
     boot = found["boot"]
     if not isinstance(boot, str) or not re.fullmatch(r"[0-9a-f-]{0,64}", boot):
         raise ValueError("a departure is expected to tell the boot")
-    return Departure(found["start"], found["target"], float(found["time_s"]), boot)
+    time_s = found["time_s"]
+    if type(time_s) not in (int, float) or not 0 <= time_s <= TIME_LIMIT_S:
+        raise ValueError("a departure is expected to tell the time")
+    return Departure(found["start"], found["target"], float(time_s), boot)
 
 
 def _is_steps(found: object) -> bool:

@@ -135,6 +135,11 @@ def test_a_move_is_remembered_from_its_departure_to_its_arrival(file: Path) -> N
         '"boot": "\\""}}',
         '{"offset": 1, "reversed": false, "unverified": false, "departure": {"start": 1, "target": 1e400, "time_s": 1, '
         '"boot": ""}}',
+        *[
+            '{"offset": 1, "reversed": false, "unverified": false, "departure": {"start": 1, "target": 2, '
+            f'"time_s": {time_s}, "boot": ""}}}}'
+            for time_s in ("1" + "0" * 400, "1e999", "NaN", "-1", "true", "null", '"1"')
+        ],
         "[" * 4000,
         "x" * 100_000,
         "\xff\xfe",
@@ -191,6 +196,14 @@ def test_a_file_is_replaced_and_nothing_else_is_left(file: Path) -> None:
     assert file.read_bytes() == b"new"
     assert os.listdir(file.parent) == [file.name]
     assert stat.S_IMODE(file.stat().st_mode) & 0o022 == 0
+
+
+def test_a_file_may_be_named_as_seen_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_atomically("file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
 
 
 @pytest.mark.parametrize("fails", ["write", "fsync", "replace"])
