@@ -343,6 +343,7 @@ class Controller:
 
                 traceback.print_exc()
                 self._give_up(f"internal error of the driver: {error!r}")
+                self._tell()
 
     def _turn(self) -> None:
         """Sleep until there is something to do, and do it."""
@@ -426,7 +427,7 @@ class Controller:
         assert session is not None
         session.sent.clear()
         session.unwritten.clear()
-        session.asked_s = now
+        session.asked_s = self._polled_s = now
         self._poll_s = None
         self._say(session.conversation.synchronise())
 
@@ -434,7 +435,9 @@ class Controller:
         """Close the port because the user wants so."""
         if self._up:
             self._carry_out_wishes(only_stops=True)
-            self._write()
+        elif self._was_up and self._session is not None:
+            self._say_stops_out_of_step()
+        self._write()
         self._close_session()
         self._settings = None
         self._retry_s = None
@@ -446,6 +449,14 @@ class Controller:
                 self._wishes.clear()
             self._want_fans = None
         self._tell()
+
+    def _say_stops_out_of_step(self) -> None:
+        """There is no time left to get into step, but a stop is not lost for that."""
+        channels = {sent.command.channel for sent in self._redo if isinstance(sent.command, Stop)}
+        with self._lock:
+            channels |= {number for number, wishes in self._wishes.items() if wishes.stop}
+        for number in sorted(channels):
+            self._say(Stop(number).encode())
 
     def _close_session(self) -> None:
         session, self._session = self._session, None
@@ -544,11 +555,17 @@ class Controller:
         elif isinstance(event, OutOfStep):
             self._note("!", event.reason.encode())
             self._trouble = True
-            self._redo += [sent for sent in session.sent if isinstance(sent.command, (Move, Stop, Zero, SwitchFans))]
+            self._note_redo(session.sent)
             session.begun_s = now
             self._synchronise(now)
         elif isinstance(event, NotAController):
             self._give_up(f"what answers on {self._name} is not a focus controller: {event.reason}")
+
+    def _note_redo(self, unanswered: Iterable[_Sent]) -> None:
+        """Bear in mind what is to be said again: of each channel the last order, and a zero."""
+        self._redo += [sent for sent in unanswered if isinstance(sent.command, (Move, Stop, Zero, SwitchFans))]
+        last = {getattr(sent.command, "channel", None): sent for sent in self._redo}
+        self._redo = [sent for sent in self._redo if sent in last.values() or isinstance(sent.command, Zero)]
 
     def _answered(self, sent: _Sent, event: Answered, now: float) -> None:
         command, reply = event.command, event.reply
@@ -583,10 +600,17 @@ class Controller:
         self._status(event.status, session.asked_s, now)
         self._trouble = False
         redo, self._redo = self._redo, []
+<<<<<<< Updated upstream
         for sent in _last_of_each_channel(redo):
+=======
+        with self._lock:
+            stopping = [number for number, wishes in self._wishes.items() if wishes.stop]
+        for sent in redo:
+>>>>>>> Stashed changes
             # Every command names its end, not a way, so it may be said twice; after this short a pause it is
-            # still wanted.
-            self._send(sent.command, sent.request)
+            # still wanted, unless the user thought better of it.
+            if not (isinstance(sent.command, Move) and sent.command.channel in stopping):
+                self._send(sent.command, sent.request)
         if redo:
             self._send(QueryStatus())
 
@@ -607,7 +631,8 @@ class Controller:
             channel.target, channel.current, channel.taken_s = target, current, taken_s
             channel.request = channel.acknowledged
             channel.unconfirmed = any(
-                isinstance(sent.command, Move) and sent.command.channel == index + 1 for sent in self._in_flight()
+                isinstance(sent.command, Move) and sent.command.channel == index + 1
+                for sent in [*self._redo, *self._in_flight()]
             )
             channel.zeroed = False
             if target == current:
@@ -650,8 +675,8 @@ class Controller:
     def _next_leg(self, number: int, channel: _Channel) -> None:
         if channel.then is None or channel.unconfirmed:
             return
-        steps, channel.then = channel.then, None
-        self._send(Move(number, steps), channel.acknowledged)
+        channel.target, channel.then = channel.then, None
+        self._send(Move(number, channel.target), channel.acknowledged)
         channel.unconfirmed = True
         self._send(QueryStatus())
 
@@ -660,6 +685,8 @@ class Controller:
         channel.then = None
         channel.deadline_s = None
         channel.idle_polls = 0
+        # A wish is a number above 0, also where nobody has asked for anything yet.
+        channel.acknowledged = max(channel.acknowledged, 1)
         self._wish_stop(number, channel.acknowledged)
 
     # When to ask next
@@ -780,6 +807,7 @@ class Controller:
             wishes = self._wishes.get(number)
             if wishes is None or not (wishes.zero or wishes.move) or len(self._session.sent) >= IN_FLIGHT:
                 return False
+<<<<<<< Updated upstream
             last = self._last_in_flight(number)
             zeroing = bool(wishes.zero) or (last is not None and isinstance(last.command, Zero))
             if zeroing and not wishes.zero:
@@ -795,6 +823,24 @@ class Controller:
         else:
             self._start_move(number, channel, wish)
         return True
+=======
+            zero, move, steps, via = wishes.zero, wishes.move, wishes.steps, wishes.via
+            wishes.zero = 0
+            # Were the move on its way too when replies get lost, the zero could not be said again: it would name
+            # the place that the move has come to.
+            last = self._last_in_flight(number)
+            if zero or (last is not None and isinstance(last.command, Zero)):
+                move = 0
+            if move:
+                wishes.move = 0
+        if zero:
+            channel.then = None
+            channel.fault = ""
+            self._send(Zero(number), zero)
+        if move:
+            self._start_move(number, channel, _Wishes(move=move, steps=steps, via=via))
+        return bool(zero or move)
+>>>>>>> Stashed changes
 
     def _start_move(self, number: int, channel: _Channel, wish: _Wishes) -> None:
         assert self._session is not None
