@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documented observatory interface on top of the INDI driver: `focusd` (Pyro4) and `focus` (the command line).
+
+focus.py      the command line; a Pyro client, knows nothing of INDI
+focusd.py     the Pyro object, who may call it, and the process around it
+focusers.py   what the channels are asked to do, and with what result
+indi_client.py  the only file that knows pyindi-client
+server.py     an INDI server with the driver, where none runs; tether.py ends it with its parent
+directory.py  the observatory's names of daemons and machines
+codes.py, log.py, net.py, clone.py   result codes, messages, TCP connections, running from a git clone
+"""

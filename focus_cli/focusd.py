@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""focusd: the documented Pyro interface of the focusers, and the process around it. `focusd <config.json>`.
+
+`FocusDaemon` is what Pyro clients see. Pyro calls it in a thread for each connected client, so `set_focus` may block in
+as many of them as there are channels while others ask and stop. Here a caller's right and arguments are checked; what a
+call does is in focusers.py.
+
+The main thread sets everything up, then sleeps until a signal ends the process.
+"""
+
+from __future__ import annotations
+
+import datetime
+import faulthandler
+import functools
+import ipaddress
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any, Callable, TextIO, TypeVar, cast
+
+import Pyro4
+
+from indi_multifocus import __version__
+from indi_multifocus.config import Config, ConfigError, load
+
+from . import codes
+from .directory import Daemon, Directory
+from .focusers import Focusers, device_names
+from .indi_client import IndiClient
+from .log import Log
+from .net import watch_peer
+from .server import Server, ServerError, answers, is_this_machine
+
+THREADS = 250
+"""Clients that may be connected at the same time; each takes a thread while it is."""
+HANDSHAKE_S = 10.0
+"""Who connects and says nothing is cut off after this."""
+CLIENT_IDLE_S = 3600.0
+"""A client that is connected and calls nothing for this long has forgotten us; it can connect again."""
+START_S = 2.0
+"""The first answer waits this long for the driver to say what state it is in."""
+MAX_MESSAGE = 100_000
+"""Largest call in bytes; a real one has some 300."""
+
+Method = TypeVar("Method", bound=Callable[..., int])
+
+
+def _controls(method: Method) -> Method:
+    """Only for the machines in `control_machines`."""
+
+    @functools.wraps(method)
+    def checked(self: FocusDaemon, *arguments: Any, **named: Any) -> int:
+        if not self._is_allowed(Pyro4.current_context.client_sock_addr):
+            return codes.INVALID_CONTROL_IP
+        return method(self, *arguments, **named)
+
+    return cast(Method, checked)
+
+
+@Pyro4.expose
+class FocusDaemon:
+    """The Pyro object: all its public methods. A wrong kind of argument is a TypeError at the caller's."""
+
+    def __init__(self, focusers: Focusers, control_addresses: list[str], labels: Mapping[str, str]) -> None:
+        self._focusers = focusers
+        self._control = frozenset(ipaddress.ip_address(address) for address in control_addresses)
+        self._labels = dict(labels)
+
+    def _is_allowed(self, peer: tuple[Any, ...] | None) -> bool:
+        """Whether a client at this socket address may change anything."""
+        if not peer:
+            return False  # gone already
+        address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        return address in self._control
+
+    def report_status(self) -> dict[str, object]:
+        """What is known of the focusers; for anyone."""
+        now = datetime.datetime.now(datetime.timezone.utc)
+        return {
+            "date": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "software_version": __version__,
+            **self._focusers.status(),
+        }
+
+    def temperature_labels(self) -> dict[str, str]:
+        """What to call the temperature probes; for anyone."""
+        return self._labels
+
+    @_controls
+    def set_focus(self, channel: int, steps: int, offset: bool = False) -> int:
+        """Move to `steps`, or with `offset` by that many; returns when the motor stands."""
+        if not self._is_channel(channel):
+            return codes.INVALID_CHANNEL
+        if not isinstance(steps, int) or isinstance(steps, bool):
+            raise TypeError(f"steps: {_shown(steps)}: a whole number is expected")
+        return self._focusers.channels[channel].move(steps, offset=_switch("offset", offset))
+
+    @_controls
+    def stop_channel(self, channel: int) -> int:
+        """Stop a move; returns when the motor stands."""
+        if not self._is_channel(channel):
+            return codes.INVALID_CHANNEL
+        return self._focusers.channels[channel].stop()
+
+    @_controls
+    def reset_home_position(self, channel: int) -> int:
+        """Call the place where it stands 0."""
+        if not self._is_channel(channel):
+            return codes.INVALID_CHANNEL
+        return self._focusers.channels[channel].zero()
+
+    @_controls
+    def enable_fans(self, enabled: bool) -> int:
+        """Turn the telescope's fans on or off."""
+        return self._focusers.channels[1].switch_fans(_switch("enabled", enabled))
+
+    @_controls
+    def initialize(self) -> int:
+        """Connect to the controller."""
+        return self._focusers.initialize()
+
+    @_controls
+    def shutdown(self) -> int:
+        """Disconnect from the controller."""
+        return self._focusers.shutdown()
+
+    def _is_channel(self, channel: object) -> bool:
+        return isinstance(channel, int) and not isinstance(channel, bool) and channel in self._focusers.channels
+
+
+def _switch(name: str, value: object) -> bool:
+    if isinstance(value, (bool, int)) and value in (0, 1):
+        return bool(value)
+    raise TypeError(f"{name}: {_shown(value)}: True or False is expected")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+class PyroServer(Pyro4.Daemon):  # type: ignore[misc]
+    """Pyro's listener, with connections that do not last for ever."""
+
+    def validateHandshake(self, conn: Any, data: object) -> str:
+        """A client has connected."""
+        watch_peer(conn.sock)
+        conn.sock.settimeout(CLIENT_IDLE_S)
+        return "hello"
+
+
+def _configure_pyro() -> None:
+    """Whatever PYRO_… variables there are in the environment."""
+    settings = Pyro4.config
+    settings.reset(useenvironment=False)
+    settings.SERVERTYPE = "thread"
+    settings.SERIALIZERS_ACCEPTED = {"serpent"}
+    settings.REQUIRE_EXPOSE = True
+    settings.THREADPOOL_SIZE = THREADS
+    settings.COMMTIMEOUT = HANDSHAKE_S
+    settings.MAX_MESSAGE_SIZE = MAX_MESSAGE
+    settings.SOCK_NODELAY = True
+    settings.PREFER_IP_VERSION = 0
+
+
+def _listen(daemon: Daemon) -> PyroServer:
+    """Raises OSError."""
+    _configure_pyro()
+    return PyroServer(host=daemon.host, port=daemon.port)
+
+
+def _keep_chatter_out() -> TextIO:
+    """Turn standard output and error away from what libraries print; returns where our messages go: standard error.
+
+    libindi's client prints on them ("creating new connection…"), and so does the observatory's log module.
+    """
+    stream = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    sys.stderr = stream
+    faulthandler.enable(stream)
+    return stream
+
+
+def _notify_systemd(state: str) -> None:
+    """As sd_notify(3)."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if not path:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
+        try:
+            connection.sendto(state.encode(), f"\0{path[1:]}" if path[0] == "@" else path)
+        except OSError:
+            pass  # whoever set it does not listen
+
+
+class _Signals:
+    """The signals that end the process, as something that the main thread can wait for."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
+                signal.signal(number, self._arrived)
+
+    def _arrived(self, *_: object) -> None:
+        os.write(self._write, b"!")
+
+    def wait(self) -> None:
+        os.read(self._read, 1)
+
+
+def _serve(config: Config, config_path: str, daemon: Daemon, machines: list[str], log: Log, stream: TextIO) -> str:
+    """Serve until a signal comes; returns why it could not, or ""."""
+    signals = _Signals()
+    try:
+        listener = _listen(daemon)
+    except OSError as error:
+        return f"cannot listen on {daemon.host}:{daemon.port}: {error.strerror or error}"
+    server = None
+    if not answers(config.indi_host, config.indi_port) and is_this_machine(config.indi_host):
+        try:
+            server = Server(config_path, config.indi_port, log, stream.fileno())
+        except ServerError as error:
+            return str(error)
+        server.start()
+    client = IndiClient(config.indi_host, config.indi_port, list(device_names(config).values()), log)
+    try:
+        client.start()
+        focusers = Focusers(config, client, log)
+        focusers.wait_until_known(START_S)
+        labels = {name: probe.label for name, probe in config.temperature_probes.items()}
+        listener.register(FocusDaemon(focusers, machines, labels), daemon.name)
+        threading.Thread(target=listener.requestLoop, name="Pyro", daemon=True).start()
+        log.info(
+            f"focusd {__version__} serves {daemon.uri} by "
+            f"{'its own' if server else 'the'} INDI server {config.indi_host}:{config.indi_port}"
+        )
+        _notify_systemd("READY=1")
+        signals.wait()
+        _notify_systemd("STOPPING=1")
+        log.info("ending")
+    finally:
+        client.close()  # calls in progress return now
+        if server:
+            server.stop()
+        log.close()
+    return ""
+
+
+def main() -> int:
+    """Entry point; returns the exit status."""
+    arguments = sys.argv[1:]
+    if arguments == ["--version"]:
+        print(f"focusd {__version__}")
+        return 0
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        asked = arguments in (["-h"], ["--help"])
+        print("usage: focusd <configuration.json>", file=sys.stdout if asked else sys.stderr)
+        return 0 if asked else 2
+    path = arguments[0]
+    try:
+        config = load(path)
+        directory = Directory(path)
+        daemon = directory.daemon(config.daemon)
+        machines = [directory.machine(name) for name in config.control_machines]
+    except ConfigError as error:
+        print(f"focusd: {error}", file=sys.stderr)
+        return 1
+    observatory = directory.log()
+    stream = _keep_chatter_out()
+    problem = _serve(config, path, daemon, machines, Log(config.log_name, observatory, stream), stream)
+    if problem:
+        print(f"focusd: {problem}", file=stream)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

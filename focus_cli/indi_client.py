@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an INDI server says of a few devices, kept up to date; and a way to send them something.
+
+The only file that knows pyindi-client. Three kinds of threads meet here:
+- the library's own, which calls the `_Library` methods with everything that arrives. They copy it into immutable
+  `Vector`s and wake whoever waits; an exception in one of them would end the process, so none leaves them.
+- one of ours, which connects, and connects again with back-off after the server has gone.
+- any other: reads `vector()` and sends, or sleeps on `changed` until what it waits for is there.
+
+Why things are sent from vectors of our own: those of the library change whenever an update arrives, also between
+setting a value in one and sending it; then a position that was just reported would leave as the new target.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Callable, Union
+
+import PyIndi
+
+from .log import Log
+from .net import watch_peer
+
+CONNECT_TIMEOUT_S = 3.0
+FIRST_RETRY_S, LAST_RETRY_S = 0.1, 5.0
+QUIET_S = 3.0
+"""How long the server may be away before that is worth a message: a moment, while it starts."""
+
+Value = Union[float, bool, str]
+
+
+@dataclass(frozen=True)
+class Vector:
+    """A property as of its last definition or update. The three numbers count events of the whole client, in order."""
+
+    state: str
+    """Idle, Ok, Busy or Alert."""
+    values: Mapping[str, Value]
+    """By element: float of a number, bool of a switch, str of a text."""
+    defined: int
+    updated: int
+    busy: int
+    """The last event in which it was Busy since it was defined; 0 for never."""
+
+
+class IndiClient:
+    """A client of the INDI server at `host`:`port` that follows `devices`."""
+
+    def __init__(self, host: str, port: int, devices: list[str], log: Log) -> None:
+        self.server = f"{host}:{port}"
+        self.changed = threading.Condition()
+        """Notified at every event. Guards the state; it may be held to see several vectors at one moment."""
+        self.connected = False
+        self.problem = "not connected yet"
+        """Why it is not connected, for people."""
+        self.closed = False
+        self._host, self._port, self._devices, self._log = host, port, devices, log
+        self._vectors: dict[str, dict[str, Vector]] = {}
+        self._events = 0
+        self._sending = threading.Lock()
+        self._library = _Library(self)
+        self._thread = threading.Thread(target=self._keep_connected, name="INDI connection", daemon=True)
+
+    # --- For every thread -----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to connect; returns at once."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Disconnect for good; whoever waits is woken and sees `closed`."""
+        with self.changed:
+            self.closed = True
+            self.changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(timeout=2.0)
+
+    def vector(self, device: str, name: str) -> Vector | None:
+        """The property, or None while it is not defined or there is no server."""
+        with self.changed:
+            return self._vectors.get(device, {}).get(name)
+
+    def wait_for(self, test: Callable[[], bool], timeout_s: float | None = None) -> bool:
+        """Sleep until `test()`, which is called with `changed` held; False when time is up or the client was closed."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.closed or test(), timeout_s)
+            return not self.closed and test()
+
+    def send_number(self, device: str, name: str, element: str, value: float) -> int:
+        """Send a newNumberVector; returns the event count before, so that what is newer may be its answer."""
+        vector, number = PyIndi.INumberVectorProperty(), PyIndi.INumber()
+        number.name, number.value = element, value
+        vector.device, vector.name, vector.np, vector.nnp = device, name, number, 1
+        return self._send(self._library.sendNewNumber, vector)
+
+    def send_switch(self, device: str, name: str, element: str) -> int:
+        """Send a newSwitchVector that turns one switch on; returns the same as `send_number`."""
+        vector, switch = PyIndi.ISwitchVectorProperty(), PyIndi.ISwitch()
+        switch.name, switch.s = element, PyIndi.ISS_ON
+        vector.device, vector.name, vector.sp, vector.nsp = device, name, switch, 1
+        return self._send(self._library.sendNewSwitch, vector)
+
+    def _send(self, send: Callable[[Any], None], vector: Any) -> int:
+        with self.changed:
+            events = self._events
+        with self._sending:  # the library writes a message in many pieces
+            send(vector)
+        return events
+
+    # --- The connection -------------------------------------------------------------------------------------------
+
+    def _keep_connected(self) -> None:
+        retry_s, lost_s, told = FIRST_RETRY_S, time.monotonic(), False
+        while not self.closed:
+            problem = self._connect()
+            if not problem:
+                if told:
+                    self._log.info(f"connected to the INDI server {self.server}")
+                with self.changed:
+                    self.changed.wait_for(lambda: self.closed or not self.connected)
+                self._library.disconnectServer()
+                retry_s, lost_s, told = FIRST_RETRY_S, time.monotonic(), False
+                continue
+            with self.changed:
+                self.problem = problem
+            if not told and time.monotonic() - lost_s > QUIET_S:
+                told = True
+                self._log.warning(f"the INDI server {self.server} cannot be reached ({problem}); trying until it can")
+            with self.changed:
+                self.changed.wait_for(lambda: self.closed, retry_s)
+            retry_s = min(retry_s * 2, LAST_RETRY_S)
+
+    def _connect(self) -> str:
+        """Returns why it failed, or ""."""
+        # The library says nothing of reasons, knows IPv4 alone, and can be stuck with a host that does not answer.
+        try:
+            address = str(socket.getaddrinfo(self._host, self._port, socket.AF_INET, socket.SOCK_STREAM)[0][4][0])
+            socket.create_connection((address, self._port), CONNECT_TIMEOUT_S).close()
+        except OSError as error:
+            return error.strerror or str(error)
+        self._library.setServer(address, self._port)
+        self._library.setConnectionTimeout(int(CONNECT_TIMEOUT_S), 0)
+        for device in self._devices:
+            self._library.watchDevice(device)  # forgotten at every disconnection
+        return "" if self._library.connectServer() else "it does not accept the connection"
+
+    # --- What arrives; all in the library's thread but server_connected -------------------------------------------
+
+    def server_connected(self) -> None:
+        """Before the library asks for properties."""
+        _tune_sockets(self._port)
+        with self.changed:
+            self.connected = True
+            self._vectors.clear()
+            self._event()
+
+    def server_disconnected(self) -> None:
+        """By either side."""
+        with self.changed:
+            self.connected = False
+            self.problem = "the connection was closed"
+            self._vectors.clear()
+            self._event()
+
+    def take(self, property_: Any, *, definition: bool) -> None:
+        """A property was defined or updated."""
+        values = _values(property_)
+        if values is None:
+            return
+        device, name, state = property_.getDeviceName(), property_.getName(), property_.getStateAsString()
+        with self.changed:
+            event = self._event()
+            vectors = self._vectors.setdefault(device, {})
+            before = None if definition else vectors.get(name)
+            vectors[name] = Vector(
+                state,
+                values,
+                defined=before.defined if before else event,
+                updated=event,
+                busy=event if state == "Busy" else before.busy if before else 0,
+            )
+
+    def remove(self, device: str, name: str | None) -> None:
+        """A property, or with None the whole device, is no more."""
+        with self.changed:
+            self._event()
+            if name is None:
+                self._vectors.pop(device, None)
+            else:
+                self._vectors.get(device, {}).pop(name, None)
+
+    def tell(self, device: str, message: str) -> None:
+        """The driver has something to say: "<time>: [LEVEL] text"."""
+        text = message.partition(": ")[2].strip() or message
+        for tag, write in (
+            ("[ERROR] ", self._log.error),
+            ("[WARNING] ", self._log.warning),
+            ("[INFO] ", self._log.info),
+        ):
+            if text.startswith(tag):
+                write(f"{device}: {text[len(tag) :]}")
+
+    def complain(self, error: Exception) -> None:
+        """Something of ours failed in the library's thread."""
+        self._log.error(f"what the INDI server sent could not be taken: {error!r}")
+
+    def _event(self) -> int:
+        self._events += 1
+        self.changed.notify_all()
+        return self._events
+
+
+class _Library(PyIndi.BaseClient):  # type: ignore[misc]
+    """libindi's client; hands everything on to the IndiClient."""
+
+    def __init__(self, client: IndiClient) -> None:
+        super().__init__()
+        self._client = client
+
+    def serverConnected(self) -> None:
+        self._do(self._client.server_connected)
+
+    def serverDisconnected(self, exit_code: int) -> None:
+        self._do(self._client.server_disconnected)
+
+    def newProperty(self, property: Any) -> None:
+        self._do(lambda: self._client.take(property, definition=True))
+
+    def updateProperty(self, property: Any) -> None:
+        self._do(lambda: self._client.take(property, definition=False))
+
+    def removeProperty(self, property: Any) -> None:
+        self._do(lambda: self._client.remove(property.getDeviceName(), property.getName()))
+
+    def removeDevice(self, baseDevice: Any) -> None:
+        self._do(lambda: self._client.remove(baseDevice.getDeviceName(), None))
+
+    def newMessage(self, baseDevice: Any, messageID: int) -> None:
+        self._do(lambda: self._client.tell(baseDevice.getDeviceName(), baseDevice.messageQueue(messageID)))
+
+    def _do(self, what: Callable[[], None]) -> None:
+        try:
+            what()
+        except Exception as error:
+            self._client.complain(error)
+
+
+def _values(property_: Any) -> dict[str, Value] | None:
+    """The elements of a property; None for kinds that nobody here looks at."""
+    kind = property_.getType()
+    if kind == PyIndi.INDI_NUMBER:
+        return {number.getName(): float(number.getValue()) for number in _elements(PyIndi.PropertyNumber(property_))}
+    if kind == PyIndi.INDI_SWITCH:
+        return {
+            switch.getName(): switch.getState() == PyIndi.ISS_ON
+            for switch in _elements(PyIndi.PropertySwitch(property_))
+        }
+    if kind == PyIndi.INDI_TEXT:
+        return {text.getName(): str(text.getText()) for text in _elements(PyIndi.PropertyText(property_))}
+    return None
+
+
+def _elements(view: Any) -> list[Any]:
+    return [view[index] for index in range(len(view))]
+
+
+def _tune_sockets(port: int) -> None:
+    """Send at once what is sent to an INDI server on `port`, and notice when it disappears.
+
+    The library writes a message in small pieces. By Nagle's algorithm the second waits for the first one's
+    acknowledgement, which the other side delays by 40 ms (measured): four steps that a motor goes on after a stop. The
+    library does not give its socket away, so it is looked up among the process's own.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            connection = socket.socket(fileno=os.dup(int(name)))
+        except OSError:
+            continue  # not a socket, or gone meanwhile
+        with connection:
+            try:
+                if connection.family in (socket.AF_INET, socket.AF_INET6) and connection.getpeername()[1] == port:
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    watch_peer(connection)
+            except OSError:
+                continue  # not connected

@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The real chain: a simulated controller on a pty ↔ driver ↔ indiserver ↔ pyindi-client ↔ focusd ↔ Pyro ↔ focus.
+
+Every part is a process of its own, as at the telescope. Each test has a chain to itself, on ports of its own, with a
+private HOME; whatever happens, all its processes are gone afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Callable, Protocol
+
+import Pyro4
+import pytest
+
+from indi_multifocus.simulator import Simulator
+
+PROJECT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 30.0
+PROBES = {"28EFE61E0B0000B9": 21.0625, "28EFE61E0B0000BA": -3.5}
+
+
+def until(condition: Callable[[], Any], what: str = "the condition") -> Any:
+    """Wait for a true value and return it."""
+    end_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end_s:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f"{what}: not within {PATIENCE_S:.0f} s")
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """Make sure that a process is gone."""
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=5)
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+
+
+class IndiObserver:
+    """Another INDI client, on a plain socket: what KStars would be."""
+
+    def __init__(self, port: int, channels: int) -> None:
+        self.connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+        self.heard = ""
+        self.send('<getProperties version="1.7"/>')
+        # indiserver drops what is sent to a device that its driver has not defined yet.
+        for _ in range(channels):
+            self.expect(r'<defSwitchVector[^>]*"CONNECTION"')
+
+    def send(self, xml: str) -> None:
+        self.connection.sendall(xml.encode() + b"\n")
+
+    def number(self, device: str, name: str, element: str, value: float) -> None:
+        one = f'<oneNumber name="{element}">{value}</oneNumber>'
+        self.send(f'<newNumberVector device="{device}" name="{name}">{one}</newNumberVector>')
+
+    def switch(self, device: str, name: str, element: str) -> None:
+        one = f'<oneSwitch name="{element}">On</oneSwitch>'
+        self.send(f'<newSwitchVector device="{device}" name="{name}">{one}</newSwitchVector>')
+
+    def move(self, channel: int, position: int) -> None:
+        self.number(f"MultiFocus {channel}", "ABS_FOCUS_POSITION", "FOCUS_ABSOLUTE_POSITION", position)
+
+    def expect(self, pattern: str) -> str:
+        """Read until the pattern has come; forgets everything up to it."""
+        while not (found := re.search(pattern, self.heard, re.DOTALL)):
+            data = self.connection.recv(65536)
+            assert data, "the INDI server closed the connection"
+            self.heard += data.decode()
+        self.heard = self.heard[found.end() :]
+        return found[0]
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+class Chain:
+    """A simulated controller and everything above it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        generation: int = 2,
+        channels: int = 2,
+        speed: float = 20.0,
+        control: str = "LocalHost",
+        host: str = "127.0.0.1",
+        **settings: Any,
+    ) -> None:
+        """`settings`: further entries of the configuration."""
+        self.folder = folder
+        self.channels = channels
+        self.simulator = Simulator(generation=generation, channels=channels, speed=speed, probes=PROBES)
+        self.simulator.start()
+        self.pyro_port, self.indi_port = free_port(), free_port()
+        self.config = folder / "focus.json"
+        (folder / "registry.json").write_text(
+            json.dumps(
+                {
+                    "daemons": {"here_focus": {"name": "here_focus_daemon", "host": host, "port": self.pyro_port}},
+                    "machines": {"OtherPC": "127.0.0.2"},
+                }
+            )
+        )
+        self.write_config(
+            **{
+                "daemon": "here_focus",
+                "control_machines": [control],
+                "serial_port": self.simulator.port,
+                "channels": channels,
+                "moving_loop_delay": 0.1,
+                "idle_loop_delay": 0.3,
+                "indi_port": self.indi_port,
+                **settings,
+            }
+        )
+        self.environment = {**os.environ, "HOME": str(folder), "FOCUSD_CONFIG_PATH": str(self.config)}
+        for name in ("INDIDEV", "INDI_MULTIFOCUS_CONFIG", "NO_COLOR"):
+            self.environment.pop(name, None)
+        self.started: list[subprocess.Popen[Any]] = []
+        self.log_path = folder / "focusd.log"
+        self.daemon: subprocess.Popen[bytes] | None = None
+
+    def write_config(self, **changes: Any) -> None:
+        source = self.config if self.config.exists() else PROJECT / "test.json"
+        self.config.write_text(json.dumps({**json.loads(source.read_text()), **changes}))
+
+    # focusd
+
+    def start_focusd(self, *, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Returns when its Pyro object answers."""
+        with open(self.log_path, "ab") as log:
+            process = self.run(
+                [sys.executable, str(PROJECT / "focusd"), str(self.config)],
+                stdout=log,
+                stderr=log,
+                env={**self.environment, **(environment or {})},
+            )
+        self.daemon = process
+        until(lambda: process.poll() is not None or self._answers(), "focusd answers")
+        assert process.poll() is None, self.log
+        return process
+
+    def _answers(self) -> bool:
+        with suppress(Pyro4.errors.CommunicationError):
+            with self.proxy() as focusd:
+                return bool(focusd.report_status())
+        return False
+
+    def start(self, **options: Any) -> Chain:
+        """focusd, connected."""
+        self.start_focusd(**options)
+        with self.proxy() as focusd:
+            assert focusd.initialize() == 0, self.log
+        return self
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text() if self.log_path.exists() else ""
+
+    def proxy(self) -> Any:
+        """A Pyro client, as the observatory's programs make them."""
+        proxy = Pyro4.Proxy(f"PYRO:here_focus_daemon@127.0.0.1:{self.pyro_port}")
+        proxy._pyroTimeout = PATIENCE_S
+        return proxy
+
+    def call(self, method: str, *arguments: Any, **named: Any) -> Callable[[], int]:
+        """Call in the background, on a connection of its own; returns what waits for the result."""
+        results: list[int] = []
+
+        def call() -> None:
+            with self.proxy() as focusd:
+                results.append(getattr(focusd, method)(*arguments, **named))
+
+        thread = threading.Thread(target=call, daemon=True)
+        thread.start()
+
+        def result() -> int:
+            thread.join(timeout=PATIENCE_S)
+            assert results, f"{method} did not return"
+            return results[0]
+
+        return result
+
+    def status(self) -> dict[str, Any]:
+        with self.proxy() as focusd:
+            return dict(focusd.report_status())
+
+    def moving(self, channel: int) -> bool:
+        return self.status().get(f"status_{channel}") == 2
+
+    # The other processes
+
+    def run(self, command: list[str], **options: Any) -> subprocess.Popen[Any]:
+        process: subprocess.Popen[Any] = subprocess.Popen(command, stdin=subprocess.DEVNULL, **options)
+        self.started.append(process)
+        return process
+
+    def start_focus(self, *arguments: str) -> subprocess.Popen[str]:
+        """`focus …`, running."""
+        return self.run(
+            [sys.executable, str(PROJECT / "focus"), *arguments],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def focus(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`focus …`, to its end."""
+        process = self.start_focus(*arguments)
+        output, errors = process.communicate(timeout=PATIENCE_S)
+        return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
+
+    def start_server(self) -> subprocess.Popen[bytes]:
+        """An indiserver with the driver that is not focusd's; returns when the driver is there."""
+        environment = {
+            **self.environment,
+            "INDI_MULTIFOCUS_CONFIG": str(self.config),
+            "FOCUSD_PYTHON": sys.executable,
+            "PYTHONPATH": str(PROJECT),
+            "PATH": f"{PROJECT / 'focus_cli'}:{os.environ['PATH']}",
+        }
+        command = ["indiserver", "-p", str(self.indi_port), "-u", f"{self.folder}/indiserver", "indi_multifocus"]
+        with open(self.folder / "indiserver.log", "ab") as log:
+            process = self.run(command, env=environment, stdout=log, stderr=log)
+        until(self._has_driver, "the driver")
+        return process
+
+    def _has_driver(self) -> bool:
+        try:
+            self.observe().close()
+        except OSError:
+            return False
+        return True
+
+    def observe(self) -> IndiObserver:
+        return IndiObserver(self.indi_port, self.channels)
+
+    def processes(self, name: str) -> list[int]:
+        """Running processes with `name` in their command line that belong to this chain."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if (folder / "stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                    continue
+                mine = f"INDI_MULTIFOCUS_CONFIG={self.config}".encode() in (folder / "environ").read_bytes()
+                if mine and name.encode() in (folder / "cmdline").read_bytes().replace(b"\0", b" "):
+                    found.append(int(folder.name))
+        return found
+
+    def close(self) -> None:
+        for process in reversed(self.started):
+            end(process)
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+        self.simulator.close()
+        for pid in self.processes(""):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+class MakeChain(Protocol):
+    def __call__(self, **options: Any) -> Chain: ...
+
+
+@pytest.fixture
+def make_chain(tmp_path: Path) -> Iterator[MakeChain]:
+    """Chains on demand, with nothing but the simulator started."""
+    chains: list[Chain] = []
+
+    def make(**options: Any) -> Chain:
+        folder = tmp_path / f"chain{len(chains)}"
+        folder.mkdir()
+        chains.append(Chain(folder, **options))
+        return chains[-1]
+
+    try:
+        yield make
+    finally:
+        for chain in chains:
+            chain.close()
+
+
+@pytest.fixture
+def chain(make_chain: MakeChain) -> Chain:
+    """focusd with its own server, initialized; two channels, second generation."""
+    return make_chain().start()
+
+
+@pytest.fixture(name="until")
+def until_fixture() -> Callable[..., Any]:
+    return until
+
+
+@pytest.fixture(name="free_port")
+def free_port_fixture() -> Callable[[], int]:
+    return free_port
+
+
+@contextmanager
+def fake_focusd(methods: dict[str, Callable[..., Any]]) -> Iterator[int]:
+    """A Pyro daemon with an object `here_focus_daemon` of these methods; yields its port."""
+    kind = Pyro4.expose(type("FakeFocusd", (), {name: staticmethod(method) for name, method in methods.items()}))
+    server = Pyro4.Daemon(host="127.0.0.1", port=0)
+    server.register(kind, "here_focus_daemon")
+    thread = threading.Thread(target=server.requestLoop, daemon=True)
+    thread.start()
+    try:
+        yield server.sock.getsockname()[1]
+    finally:
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(name="fake_focusd")
+def fake_focusd_fixture() -> Any:
+    return fake_focusd

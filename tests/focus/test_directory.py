@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names of daemons and machines: where they are looked up, and what is said of those that are not there."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from focus_cli.directory import Daemon, Directory
+from indi_multifocus.config import ConfigError
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    return str(tmp_path / "focus.json")
+
+
+def write_registry(config: str, content: Any) -> None:
+    text = content if isinstance(content, str) else json.dumps(content)
+    (Path(config).parent / "registry.json").write_text(text)
+
+
+@pytest.fixture(params=["warwick.observatory.common", "rockit.common"])
+def package(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An installed package of the observatory, with the parts that focusd uses."""
+    folder = tmp_path / "site"
+    path = folder / Path(*request.param.split("."))
+    path.mkdir(parents=True)
+    for part in path.parents:
+        if part != folder and folder in part.parents:
+            (part / "__init__.py").touch()
+    (path / "__init__.py").write_text("from . import daemons, log\nfrom .ip import IP\n")
+    (path / "ip.py").write_text(
+        "class IP:\n    LocalHost = '127.0.0.9'\n    CLASPTCS = '10.9.9.9'\n    Text = 'text'\n"
+    )
+    (path / "daemons.py").write_text(
+        "from .ip import IP\n"
+        "class PyroDaemon:\n"
+        "    def __init__(self, name, host, port):\n"
+        "        self.name, self.host, self.port = name, host, port\n"
+        "clasp_focus = PyroDaemon('clasp_focus_daemon', IP.CLASPTCS, 9936)\n"
+    )
+    (path / "log.py").write_text(
+        "written = []\n"
+        "def info(table, message): written.append(('info', table, message))\n"
+        "def warning(table, message): written.append(('warning', table, message))\n"
+        "def error(table, message): written.append(('error', table, message))\n"
+    )
+    monkeypatch.syspath_prepend(str(folder))
+    top = request.param.partition(".")[0]
+    for name in [name for name in sys.modules if name.partition(".")[0] == top]:
+        monkeypatch.delitem(sys.modules, name)
+    yield request.param
+    for name in [name for name in sys.modules if name.partition(".")[0] == top]:
+        del sys.modules[name]
+
+
+def test_what_the_documented_configurations_need_is_built_in(config: str) -> None:
+    directory = Directory(config)
+    assert directory.daemon("localhost_test") == Daemon("localhost_test_daemon", "127.0.0.1", 9000)
+    assert directory.daemon("localhost_test5") == Daemon("localhost_test_daemon5", "127.0.0.1", 9004)
+    assert directory.daemon("clasp_focus") == Daemon("clasp_focus_daemon", "10.2.6.181", 9036)
+    assert directory.machine("LocalHost") == "127.0.0.1"
+    assert directory.machine("CLASPTCS") == "10.2.6.181"
+    assert directory.log() is None
+
+
+def test_a_registry_beside_the_configuration_adds_and_replaces_names(config: str) -> None:
+    write_registry(
+        config,
+        {
+            "daemons": {
+                "my_focus": {"name": "my_daemon", "host": "FocusPC", "port": 9100},
+                "clasp_focus": {"name": "clasp_focus_daemon", "host": "clasp.example.org", "port": 9036},
+            },
+            "machines": {"FocusPC": "10.0.0.2", "Six": "fd00::2"},
+        },
+    )
+    directory = Directory(config)
+    assert directory.daemon("my_focus") == Daemon("my_daemon", "10.0.0.2", 9100)
+    assert directory.daemon("clasp_focus").host == "clasp.example.org"
+    assert directory.daemon("localhost_test").port == 9000
+    assert (directory.machine("FocusPC"), directory.machine("Six")) == ("10.0.0.2", "fd00::2")
+
+
+def test_an_ipv6_host_is_written_as_pyro_wants_it() -> None:
+    assert Daemon("d", "fd00::2", 9000).uri == "PYRO:d@[fd00::2]:9000"
+
+
+def test_the_installed_package_comes_first(config: str, package: str) -> None:
+    write_registry(config, {"daemons": {"clasp_focus": {"name": "no", "host": "127.0.0.1", "port": 1}}})
+    directory = Directory(config)
+    assert directory.daemon("clasp_focus") == Daemon("clasp_focus_daemon", "10.9.9.9", 9936)
+    assert directory.machine("LocalHost") == "127.0.0.9"
+    with pytest.raises(ConfigError, match=f"no such daemon in {package} or"):
+        directory.daemon("PyroDaemon")
+    for name in ("Text", "__module__", "Nobody"):
+        with pytest.raises(ConfigError, match=f"no such machine in {package} or"):
+            directory.machine(name)
+
+
+def test_the_packages_log_is_used(config: str, package: str) -> None:
+    log = Directory(config).log()
+    assert isinstance(log, ModuleType)
+    assert log.__name__ == f"{package}.log"
+
+
+@pytest.mark.parametrize("name", ["nobody", "", "Ünbekannt", "__class__", "a\nb"])
+def test_an_unknown_name_says_what_is_known_and_where_to_add_it(config: str, name: str) -> None:
+    for look_up in (Directory(config).daemon, Directory(config).machine):
+        with pytest.raises(ConfigError) as caught:
+            look_up(name)
+        text = str(caught.value)
+        assert text.startswith(f"{config}: ")
+        assert "\n" not in text
+        assert "known here: " in text
+        assert "registry.json" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "broken JSON"),
+        (b"\xff".decode("latin-1"), "broken JSON"),
+        ([], '{"daemons": {…}, "machines": {…}} is expected'),
+        ({"deamons": {}}, '{"daemons": {…}, "machines": {…}} is expected'),
+        ({"daemons": []}, "daemons: an object by name is expected"),
+        ({"daemons": {"a": 1}}, "daemons.a: "),
+        ({"daemons": {"a": {"name": "x", "host": "y"}}}, "daemons.a: "),
+        ({"daemons": {"a": {"name": "", "host": "y", "port": 1}}}, "daemons.a.name: ''"),
+        ({"daemons": {"a": {"name": "x", "host": 5, "port": 1}}}, "daemons.a.host: 5"),
+        ({"daemons": {"a": {"name": "x", "host": "y", "port": 0}}}, "daemons.a.port: 0"),
+        ({"daemons": {"a": {"name": "x", "host": "y", "port": True}}}, "daemons.a.port: True"),
+        ({"machines": {"a": "somewhere"}}, "machines.a: 'somewhere': an IP address is expected"),
+        ({"machines": {"a": 5}}, "machines.a: 5"),
+    ],
+)
+def test_a_wrong_registry_is_one_line_that_names_it(config: str, content: Any, reason: str) -> None:
+    write_registry(config, content)
+    with pytest.raises(ConfigError) as caught:
+        Directory(config)
+    assert "registry.json: " in str(caught.value)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
