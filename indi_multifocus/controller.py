@@ -555,17 +555,11 @@ class Controller:
         elif isinstance(event, OutOfStep):
             self._note("!", event.reason.encode())
             self._trouble = True
-            self._note_redo(session.sent)
+            self._redo += [sent for sent in session.sent if isinstance(sent.command, (Move, Stop, Zero, SwitchFans))]
             session.begun_s = now
             self._synchronise(now)
         elif isinstance(event, NotAController):
             self._give_up(f"what answers on {self._name} is not a focus controller: {event.reason}")
-
-    def _note_redo(self, unanswered: Iterable[_Sent]) -> None:
-        """Bear in mind what is to be said again: of each channel the last order, and a zero."""
-        self._redo += [sent for sent in unanswered if isinstance(sent.command, (Move, Stop, Zero, SwitchFans))]
-        last = {getattr(sent.command, "channel", None): sent for sent in self._redo}
-        self._redo = [sent for sent in self._redo if sent in last.values() or isinstance(sent.command, Zero)]
 
     def _answered(self, sent: _Sent, event: Answered, now: float) -> None:
         command, reply = event.command, event.reply
@@ -600,13 +594,9 @@ class Controller:
         self._status(event.status, session.asked_s, now)
         self._trouble = False
         redo, self._redo = self._redo, []
-<<<<<<< Updated upstream
-        for sent in _last_of_each_channel(redo):
-=======
         with self._lock:
             stopping = [number for number, wishes in self._wishes.items() if wishes.stop]
-        for sent in redo:
->>>>>>> Stashed changes
+        for sent in _last_of_each_channel(redo):
             # Every command names its end, not a way, so it may be said twice; after this short a pause it is
             # still wanted, unless the user thought better of it.
             if not (isinstance(sent.command, Move) and sent.command.channel in stopping):
@@ -807,7 +797,6 @@ class Controller:
             wishes = self._wishes.get(number)
             if wishes is None or not (wishes.zero or wishes.move) or len(self._session.sent) >= IN_FLIGHT:
                 return False
-<<<<<<< Updated upstream
             last = self._last_in_flight(number)
             zeroing = bool(wishes.zero) or (last is not None and isinstance(last.command, Zero))
             if zeroing and not wishes.zero:
@@ -823,24 +812,6 @@ class Controller:
         else:
             self._start_move(number, channel, wish)
         return True
-=======
-            zero, move, steps, via = wishes.zero, wishes.move, wishes.steps, wishes.via
-            wishes.zero = 0
-            # Were the move on its way too when replies get lost, the zero could not be said again: it would name
-            # the place that the move has come to.
-            last = self._last_in_flight(number)
-            if zero or (last is not None and isinstance(last.command, Zero)):
-                move = 0
-            if move:
-                wishes.move = 0
-        if zero:
-            channel.then = None
-            channel.fault = ""
-            self._send(Zero(number), zero)
-        if move:
-            self._start_move(number, channel, _Wishes(move=move, steps=steps, via=via))
-        return bool(zero or move)
->>>>>>> Stashed changes
 
     def _start_move(self, number: int, channel: _Channel, wish: _Wishes) -> None:
         assert self._session is not None
