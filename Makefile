@@ -11,10 +11,10 @@ SOURCES := $(wildcard indi_multifocus focus_cli scripts tests bench)
 .PHONY: help run test lint clean setup
 
 help: ## show this list
-	@echo "make run    serve a simulated controller by INDI on port 7624, until Ctrl-C"
+	@echo "make run    serve a simulated controller by INDI on port 7624 and by focusd, until Ctrl-C"
 	@echo "            PORT=/dev/ttyACM0 make run   the real controller on that port"
 	@echo "            GENERATION=1|2 CHANNELS=n SPEED=x   of the simulated controller (2, 2, 1)"
-	@echo "            INDI_PORT=n   another TCP port than 7624"
+	@echo "            INDI_PORT=n FOCUSD_PORT=n   other TCP ports than 7624 and 9000"
 	@echo "make test   ruff, mypy and all tests, with the coverage figure"
 	@echo "make lint   ruff and mypy alone"
 	@echo "make setup  what the others do first: system packages and .venv (PYTHON=python3)"

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`make run`: the controller (simulated, or the one on PORT) behind indiserver, until Ctrl-C.
+"""`make run`: the controller (simulated, or the one on PORT) behind indiserver and focusd, until Ctrl-C.
 
 Run by the Makefile with the virtual environment's python. It starts the processes, in order, each only
 when the one before is ready; says what to try next; and then watches. Whatever ends it (Ctrl-C, a
 signal, one of the processes failing, an error in here), it ends all of them and waits until they
 are gone. The processes also ask the kernel to be ended with it, should it be killed outright.
 
-Settings come from the environment: PORT, GENERATION, CHANNELS, SPEED, INDI_PORT (see `make help`).
+Settings come from the environment: PORT, GENERATION, CHANNELS, SPEED, INDI_PORT, FOCUSD_PORT (see `make help`).
 Exit status: 0 when it was told to end, 1 when something failed.
 """
 
@@ -53,10 +53,13 @@ class Settings:
     """
 
     def __init__(self) -> None:
+        self.configuration: Path | None = None
+        """The one that was written for this run."""
         self.port = os.environ.get("PORT", "")
         self.generation = _whole("GENERATION", 2, 1, 2)
         self.channels = _whole("CHANNELS", 2, 1, 9)
         self.indi_port = _whole("INDI_PORT", 7624, 1, 65535)
+        self.focusd_port = _whole("FOCUSD_PORT", 9000, 1, 65535)
         self.speed = os.environ.get("SPEED", "") or "1"
         try:
             speed_is_right = 0 < float(self.speed) < float("inf")
@@ -68,6 +71,11 @@ class Settings:
             for name in ("GENERATION", "SPEED"):
                 if os.environ.get(name):
                     raise Failed(f"{name} is for the simulated controller: leave it out when PORT is given")
+
+    @property
+    def usual(self) -> bool:
+        """Whether test.json, as it is, leads `focus` to this focusd."""
+        return self.focusd_port == 9000 and self.channels == 2
 
 
 def _whole(name: str, default: int, low: int, high: int) -> int:
@@ -251,18 +259,23 @@ def _check_before(settings: Settings) -> None:
     """
     if shutil.which("indiserver") is None:
         raise Failed("indiserver is not there: install the package indi-bin")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", settings.indi_port))
-        except OSError as error:
-            raise Failed(
-                f"port {settings.indi_port} cannot be had ({error.strerror}): does another INDI server run? "
-                f"End it, or take another port: INDI_PORT={settings.indi_port + 1} make run"
-            ) from error
+    _check_port(settings.indi_port, "INDI_PORT", "another INDI server")
+    _check_port(settings.focusd_port, "FOCUSD_PORT", "another focusd")
     if settings.port and "://" not in settings.port and not os.path.exists(settings.port):
         there = sorted(glob.glob("/dev/ttyACM*") + glob.glob("/dev/ttyUSB*"))
         raise Failed(f"PORT={settings.port}: there is no such port; there {_are(there)}")
+
+
+def _check_port(port: int, setting: str, likely: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise Failed(
+                f"port {port} cannot be had ({error.strerror}): does {likely} run? "
+                f"End it, or take another port: {setting}={port + 1} make run"
+            ) from error
 
 
 def _are(ports: list[str]) -> str:
@@ -273,6 +286,10 @@ def _write_configuration(settings: Settings, port: str, folder: Path) -> Path:
     """test.json with this port; the driver is told of it by INDI_MULTIFOCUS_CONFIG."""
     configuration = json.loads((PROJECT / "test.json").read_text(encoding="utf-8"))
     configuration.update(serial_port=port, channels=settings.channels, indi_port=settings.indi_port)
+    if settings.focusd_port != 9000:
+        configuration["daemon"] = "make_run"
+        entry = {"name": "make_run_daemon", "host": "LocalHost", "port": settings.focusd_port}
+        (folder / "registry.json").write_text(json.dumps({"daemons": {"make_run": entry}}), encoding="utf-8")
     path = folder / "multifocus.json"
     path.write_text(json.dumps(configuration, indent=2) + "\n", encoding="utf-8")
     return path
@@ -349,6 +366,25 @@ def _ask_for_devices(processes: Processes, connection: socket.socket, channels: 
     return names()
 
 
+def _start_focusd(processes: Processes, configuration: Path) -> None:
+    """Start focusd as one more client of the server, and wait until it answers."""
+    said = bytearray()
+
+    def on_output(data: bytes) -> None:
+        said.extend(data)
+        _to_terminal(data)
+
+    processes.start(
+        "focusd",
+        [sys.executable, "-m", "focus_cli.focusd", str(configuration)],
+        environment={"PYTHONPATH": os.pathsep.join(filter(None, (str(PROJECT), os.environ.get("PYTHONPATH"))))},
+        on_output=on_output,
+        output="stderr",
+    )
+    if not processes.watch(lambda: b" serves PYRO:" in said, READY_WITHIN_S):
+        raise Failed("focusd does not start")
+
+
 def _announce(settings: Settings, devices: list[str]) -> None:
     channels = "1 channel" if settings.channels == 1 else f"{settings.channels} channels"
     what = (
@@ -358,15 +394,20 @@ def _announce(settings: Settings, devices: list[str]) -> None:
     )
     option = "" if settings.indi_port == 7624 else f"-p {settings.indi_port} "
     first = devices[0]
+    focus = f"FOCUSD_CONFIG_PATH={'./test.json' if settings.usual else settings.configuration} ./focus"
     print(
         f"""
-Serving {what} by INDI on port {settings.indi_port}, until Ctrl-C.
+Serving {what} by INDI on port {settings.indi_port} and by focusd on port {settings.focusd_port}, until Ctrl-C.
 Focusers: {", ".join(devices)}
 
 To try next, in another terminal:
     indi_setprop {option}"{first}.CONNECTION.CONNECT=On"
     indi_setprop {option}"{first}.ABS_FOCUS_POSITION.FOCUS_ABSOLUTE_POSITION=500"
     indi_getprop {option}"*.ABS_FOCUS_POSITION.*"
+or, from this folder:
+    {focus} init
+    {focus} set 1 1000
+    {focus} status
 """,
         flush=True,
     )
@@ -387,6 +428,8 @@ def main() -> int:
             _start_simulator(processes, settings, folder / "controller")
         configuration = _write_configuration(settings, port, folder)
         devices = _start_server(processes, settings, configuration, folder)
+        _start_focusd(processes, configuration)
+        settings.configuration = configuration
         _announce(settings, devices)
         processes.watch(lambda: False)
     except Told:

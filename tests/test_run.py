@@ -60,7 +60,7 @@ class Launcher:
         clean = {
             key: value
             for key, value in os.environ.items()
-            if key not in ("PORT", "GENERATION", "CHANNELS", "SPEED", "INDI_PORT", "MAKELEVEL")
+            if key not in ("PORT", "GENERATION", "CHANNELS", "SPEED", "INDI_PORT", "FOCUSD_PORT", "MAKELEVEL")
         }
         self.process = subprocess.Popen(
             [sys.executable, str(PROJECT / "scripts" / "run.py")],
@@ -68,7 +68,13 @@ class Launcher:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**clean, "INDI_PORT": str(port), "TMPDIR": str(folder), **environment},
+            env={
+                **clean,
+                "INDI_PORT": str(port),
+                "FOCUSD_PORT": str(free_port()),
+                "TMPDIR": str(folder),
+                **environment,
+            },
         )
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.said = ""
@@ -102,13 +108,17 @@ class Launcher:
         return pid
 
 
-@pytest.fixture
-def indi_port() -> int:
+def free_port() -> int:
     """A TCP port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+@pytest.fixture
+def indi_port() -> int:
+    return free_port()
 
 
 @contextlib.contextmanager
@@ -146,12 +156,23 @@ def test_it_serves_a_simulated_controller_and_says_what_to_try(indi_port: int) -
         assert indi(indi_port, "indi_getprop", position) == f"{position}=0\n"
 
 
+def test_focus_reaches_the_same_focusers_as_indi_clients(indi_port: int) -> None:
+    with launched(indi_port, SPEED="50") as launcher:
+        configuration = launcher.wait_for(r"FOCUSD_CONFIG_PATH=(\S+) \./focus set 1 1000")[1]
+        environment = {**os.environ, "FOCUSD_CONFIG_PATH": configuration}
+        for arguments in (["init"], ["set", "1", "1000"]):
+            command = [sys.executable, str(PROJECT / "focus"), *arguments]
+            assert subprocess.run(command, env=environment, timeout=DEADLINE_S).returncode == 0
+        position = "MultiFocus 1.ABS_FOCUS_POSITION.FOCUS_ABSOLUTE_POSITION"
+        assert indi(indi_port, "indi_getprop", position) == f"{position}=1000\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_ends_in_order_when_told_and_leaves_nothing_behind(indi_port: int, number: signal.Signals) -> None:
     with launched(indi_port) as launcher:
         launcher.wait_for("Focusers: ")
         below = children(launcher.process.pid)
-        assert len(below) == 3  # simulator, indiserver, driver
+        assert len(below) == 4  # simulator, indiserver, driver, focusd
         launcher.process.send_signal(number)
         assert launcher.ended() == 0
         assert not any(map(is_running, below))
@@ -170,7 +191,8 @@ def test_its_processes_end_also_when_it_is_killed(indi_port: int) -> None:
 def test_it_ends_with_the_make_that_started_it(indi_port: int) -> None:
     with tempfile.TemporaryDirectory(prefix="run-") as folder:
         log = Path(folder) / "log"
-        environment = {**os.environ, "INDI_PORT": str(indi_port), "TMPDIR": folder, "MAKELEVEL": "1"}
+        ports = {"INDI_PORT": str(indi_port), "FOCUSD_PORT": str(free_port())}
+        environment = {**os.environ, **ports, "TMPDIR": folder, "MAKELEVEL": "1"}
         program = "import subprocess, sys; subprocess.run(sys.argv[1:])"  # as make does
         command = [sys.executable, "-c", program, sys.executable, str(PROJECT / "scripts" / "run.py")]
         with log.open("wb") as output:
@@ -181,7 +203,7 @@ def test_it_ends_with_the_make_that_started_it(indi_port: int) -> None:
                 assert time.monotonic() < end, log.read_text()
                 time.sleep(0.02)
             below = children(make.pid)
-            assert len(below) == 4
+            assert len(below) == 5
         finally:
             make.kill()
             make.wait(DEADLINE_S)
@@ -227,6 +249,9 @@ def test_a_port_that_is_taken_is_said_before_anything_starts() -> None:
                 f"make run: port {port} cannot be had (Address already in use): does another INDI server run? "
                 f"End it, or take another port: INDI_PORT={port + 1} make run\n"
             )
+        with launched(free_port(), FOCUSD_PORT=str(port)) as launcher:
+            assert launcher.ended() == 1
+            assert f"port {port} cannot be had (Address already in use): does another focusd" in launcher.said
 
 
 @pytest.mark.parametrize(
@@ -258,6 +283,6 @@ def test_it_serves_a_real_port_with_the_settings_of_its_user(indi_port: int, tmp
                 launcher.wait_for(f"Serving the controller on {port} by INDI")
                 shown = indi(indi_port, "indi_getprop", "MultiFocus 2.DEVICE_PORT.PORT")
                 assert shown == f"MultiFocus 2.DEVICE_PORT.PORT={port}\n"
-                assert len(children(launcher.process.pid)) == 2  # no simulator
+                assert len(children(launcher.process.pid)) == 3  # no simulator
         finally:
             simulator.terminate()
