@@ -617,7 +617,7 @@ class Controller:
                 channel.idle_polls += 1
             if target != current and (target != channel.target or channel.deadline_s is None):
                 channel.deadline_s = now + self._time_for(channel, target - current)
-            channel.motion.status(taken_s, target, current)
+            channel.motion.status(taken_s, now, target, current)
             channel.target, channel.current, channel.taken_s = target, current, taken_s
             channel.request = channel.acknowledged
             channel.unconfirmed = any(

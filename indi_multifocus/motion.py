@@ -7,7 +7,9 @@ arguments, in seconds of one monotonic clock; positions are controller steps.
 The theory: a motor runs at one constant speed, and a status tells whole steps, rounded down. So a status
 which was taken at time t and says that d steps are left means an arrival between t + (d-1)/v and t + d/v.
 Each further status narrows that down, and the earliest of the upper bounds is the moment at which the motor
-must have arrived: the one extra poll that the client waits for is sent just then. The speed is the one of the
+must have arrived: the one extra poll that the client waits for is sent just then. A status is taken when its
+query has arrived, at once as a rule; but what is concluded on the speed holds also where it was not, lest a busy
+machine should make a motor look slow and its next step like a lie. The speed is the one of the
 generation's source code, unless what is measured contradicts it (a simulator that runs faster, a resonator
 that is off).
 """
@@ -30,7 +32,8 @@ class Motion:
         self._speed_low = 0.0
         self._speed_high = float("inf")
         self._target: int | None = None
-        self._first: tuple[float, int] | None = None
+        self._first: tuple[float, float, int] | None = None
+        """The first status of this leg: when it was asked for and had come, and its place."""
         self._recent: list[tuple[float, int]] = []
 
     @property
@@ -45,8 +48,8 @@ class Motion:
         """Whether this motor has been seen to move for long enough to know its speed by itself."""
         return self._speed_high < self._speed_low * (1 + _SPEED_PRECISION)
 
-    def status(self, taken_s: float, target: int, current: int) -> None:
-        """A status that was taken at `taken_s` (when its query had been sent)."""
+    def status(self, asked_s: float, heard_s: float, target: int, current: int) -> None:
+        """A status that was asked for at `asked_s`, and had come at `heard_s`: it was taken at some time between."""
         if target == current:
             self._target = self._first = None
             self._recent.clear()
@@ -54,19 +57,22 @@ class Motion:
         if target != self._target:
             # A new target may have turned the motor round, so what was seen before says nothing about this leg.
             self._target = target
-            self._first = (taken_s, current)
+            self._first = None
             self._recent.clear()
-        self._recent.append((taken_s, current))
+        self._recent.append((asked_s, current))
         del self._recent[:-_HISTORY]
-        self._measure(taken_s, current)
+        self._measure(asked_s, heard_s, current)
 
-    def _measure(self, taken_s: float, current: int) -> None:
-        assert self._first is not None
-        begin_s, begin = self._first
-        steps, time_s = abs(current - begin), taken_s - begin_s
-        if steps < 2 or time_s <= 0:
+    def _measure(self, asked_s: float, heard_s: float, current: int) -> None:
+        if self._first is None:
+            self._first = (asked_s, heard_s, current)
             return
-        low, high = (steps - 1) / time_s, (steps + 1) / time_s
+        first_asked_s, first_heard_s, begin = self._first
+        steps = abs(current - begin)
+        longest_s, shortest_s = heard_s - first_asked_s, asked_s - first_heard_s
+        if steps < 2 or shortest_s <= 0:
+            return
+        low, high = (steps - 1) / longest_s, (steps + 1) / shortest_s
         narrower = high / low < self._speed_high / max(self._speed_low, 1e-9)
         contradicted = high < self._speed_low or low > self._speed_high
         if narrower or contradicted:
