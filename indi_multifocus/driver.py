@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import select
 import sys
+import time
 from collections import deque
 from dataclasses import replace
 from functools import partial
@@ -157,6 +158,8 @@ class Driver:
         self._stdin = stdin
         self._output = Output(stdout)
         self._reader = Reader()
+        self._quiet_until_s = 0.0
+        self._unlogged = 0
         self._left: deque[Snapshot | str] = deque()
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -264,14 +267,29 @@ class Driver:
     def _read_stdin(self) -> bool:
         """Whether there is more to come."""
         data = os.read(self._stdin, 65536)
+        self._take(data)
+        return bool(data)
+
+    def _take(self, data: bytes) -> None:
+        """What clients send."""
         for event in self._reader.feed(data):
             if isinstance(event, NewVector):
                 self._dispatch(event)
             elif isinstance(event, GetProperties):
                 self._get_properties(event)
-            elif isinstance(event, Malformed):
-                print(f"indi_multifocus: ignored what a client sent: {event.reason}", file=sys.stderr)
-        return bool(data)
+            else:
+                self._log_malformed(event)
+
+    def _log_malformed(self, event: Malformed) -> None:
+        """At most once a second, and how many there were since: no client may fill the disk of the log."""
+        now_s = time.monotonic()
+        if now_s < self._quiet_until_s:
+            self._unlogged += 1
+            return
+        more = f" (and {self._unlogged} times before)" if self._unlogged else ""
+        print(f"indi_multifocus: ignored what a client sent: {event.reason}{more}", file=sys.stderr)
+        self._unlogged = 0
+        self._quiet_until_s = now_s + 1.0
 
     def _dispatch(self, event: NewVector) -> None:
         for focuser in self.focusers:
