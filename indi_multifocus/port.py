@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from typing import Protocol
 
@@ -17,6 +18,9 @@ SOCKET = "socket://"
 
 BY_ID = "/dev/serial/by-id"
 """Where udev names serial ports by their devices. It is there while there is such a port."""
+
+LONGEST_NAME = 1023
+
 CONNECT_TIMEOUT_S = 5.0
 
 
@@ -44,6 +48,8 @@ def open_port(name: str, baud: int) -> Port:
 
 def check_name(name: str) -> None:
     """Raise PortError unless `name` is the kind of thing that may be opened; opens nothing."""
+    if len(name) > LONGEST_NAME:
+        raise PortError(f"a port's name of more than {LONGEST_NAME} characters is none: {name[:60]!r}…")
     if name.startswith(SOCKET):
         _host_and_port(name)
         return
@@ -119,7 +125,7 @@ def _is_terminal(name: str, device: int) -> bool:
 
 def _host_and_port(name: str) -> tuple[str, int]:
     host, _, number = name[len(SOCKET) :].rpartition(":")
-    if not host or not number.isascii() or not number.isdecimal() or not 0 < int(number) < 65536:
+    if not host or not re.fullmatch("[0-9]{1,5}", number) or not 0 < int(number) < 65536:
         raise PortError(f"{name!r} is no network port: {SOCKET}host:port is expected, with a port from 1 to 65535")
     return host.strip("[]"), int(number)
 
@@ -128,7 +134,10 @@ def socket_address(name: str) -> tuple[str, str]:
     """Host and port number of a `socket://host:port`; two empty texts where `name` is none."""
     if not name.startswith(SOCKET):
         return "", ""
-    host, number = _host_and_port(name)
+    try:
+        host, number = _host_and_port(name)
+    except PortError:  # what is wrong with it is said when it is to be opened
+        return "", ""
     return host, str(number)
 
 

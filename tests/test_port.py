@@ -295,7 +295,7 @@ def test_a_host_that_does_not_exist_is_refused_with_its_name() -> None:
 @pytest.mark.parametrize(
     "name",
     ["socket://", "socket://host", "socket://:4001", "socket://host:0", "socket://host:65536", "socket://host:x",
-     "socket://host:-1", "socket://host:٣"],
+     "socket://host:-1", "socket://host:٣", "socket://host:" + "1" * 240],
 )  # fmt: skip
 def test_a_socket_without_a_host_or_a_right_port_is_no_name(name: str) -> None:
     with pytest.raises(PortError, match="socket://host:port is expected"):
@@ -306,6 +306,15 @@ def test_a_socket_without_a_host_or_a_right_port_is_no_name(name: str) -> None:
 def test_host_and_number_of_a_socket_are_told_apart() -> None:
     assert socket_address("socket://mill:4001") == ("mill", "4001")
     assert socket_address("/dev/ttyACM0") == ("", "")
+    assert socket_address("socket://mill") == ("", "")
+    assert socket_address("socket://mill:" + "1" * 5000) == ("", "")
+
+
+@pytest.mark.parametrize("name", ["/dev/" + "x" * 60_000, "socket://mill:" + "1" * 5000])
+def test_a_name_of_any_length_is_refused_in_few_words(name: str) -> None:
+    with pytest.raises(PortError, match="more than 1023 characters") as refusal:
+        check_name(name)
+    assert len(str(refusal.value)) < 200
 
 
 # Looking for ports
