@@ -18,7 +18,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from indi_multifocus.config import Config
+from indi_multifocus.config import MAX_STEPS, Config
 
 from . import codes
 from .indi_client import IndiClient, Value, Vector
@@ -55,9 +55,11 @@ class ChannelState:
 class Channel:
     """One channel of the controller, which is one INDI device."""
 
-    def __init__(self, number: int, device: str, client: IndiClient, log: Log) -> None:
+    def __init__(self, number: int, device: str, limits: tuple[int, int] | None, client: IndiClient, log: Log) -> None:
+        """`limits`: lowest and highest position of the configuration; a driver that we only joined may not know it."""
         self.number = number
         self.device = device
+        self._limits = limits or (-MAX_STEPS, MAX_STEPS)
         self.wanted = False
         """Connected by us, and to be connected again when the driver comes back."""
         self._client = client
@@ -104,8 +106,8 @@ class Channel:
                 codes.MOVING if moving else codes.IDLE,
                 target=shown,
                 current=_steps(position, "FOCUS_ABSOLUTE_POSITION"),
-                low=_steps(lowest, "FOCUS_MIN_VALUE"),
-                high=_steps(highest, "FOCUS_MAX_VALUE"),
+                low=max(_steps(lowest, "FOCUS_MIN_VALUE"), self._limits[0]),
+                high=min(_steps(highest, "FOCUS_MAX_VALUE"), self._limits[1]),
             )
 
     # --- Moving ---------------------------------------------------------------------------------------------------
@@ -284,8 +286,10 @@ class Focusers:
 
     def __init__(self, config: Config, client: IndiClient, log: Log) -> None:
         self.channels = {
-            number: Channel(number, device, client, log) for number, device in device_names(config).items()
+            number: Channel(number, device, config.limits.get(number), client, log)
+            for number, device in device_names(config).items()
         }
+        self._port = config.serial_port
         self._probes = list(config.temperature_probes)
         self._client = client
         self._log = log
@@ -334,6 +338,7 @@ class Focusers:
             ):
                 self._want(True)
                 self._log.info("connected to controller")
+                self._compare_port()
                 return codes.SUCCEEDED
             self._explain()
             return codes.FAILED
@@ -383,6 +388,13 @@ class Focusers:
             if channel.connected and link is not None and not channel.linked:
                 self._log.error(f"{channel.device}: {link.values.get('LINK')}")
                 return
+
+    def _compare_port(self) -> None:
+        """Warn where the driver of a server that we joined is on another controller than the configuration's."""
+        port = self.channels[1].vector("DEVICE_PORT")
+        name = str(port.values.get("PORT", "")) if port is not None else ""
+        if name and "://" not in name + self._port and os.path.realpath(name) != os.path.realpath(self._port):
+            self._log.warning(f"the driver that serves {self._client.server} uses {name}, not {self._port}")
 
     def _want(self, wanted: bool) -> None:
         for channel in self.channels.values():

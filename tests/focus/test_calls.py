@@ -218,7 +218,7 @@ def test_zero_sets_the_zero_of_the_controller_itself(chain: Any) -> None:
 
 def test_fans_are_switched_and_reported(chain: Any) -> None:
     with chain.proxy() as focusd:
-        for enabled in (True, False, False, True):
+        for enabled in (True, False, True):
             assert focusd.enable_fans(enabled) == 0
             assert focusd.report_status()["fans_enabled"] is enabled
             assert chain.simulator.fans is enabled
@@ -270,6 +270,26 @@ def test_configured_limits_are_kept(make_chain: Any) -> None:
         assert focusd.set_focus(1, 600, offset=True) == 0
         assert focusd.set_focus(2, 501) == 0
     assert "ERROR" not in chain.log
+
+
+def test_configured_limits_are_kept_where_the_driver_does_not_know_them(make_chain: Any) -> None:
+    chain = make_chain()
+    chain.start_server()
+    chain.write_config(limits={"2": [-100, 500]})
+    chain.start()
+    with chain.proxy() as focusd:
+        assert focusd.set_focus(2, 501) == 6
+        assert focusd.set_focus(2, -101) == 6
+        assert focusd.set_focus(2, 500) == 0
+        assert focusd.set_focus(1, 501) == 0
+
+
+def test_a_driver_on_another_controller_than_the_configurations_is_named(make_chain: Any) -> None:
+    chain = make_chain()
+    chain.start_server()
+    chain.write_config(serial_port="/dev/other")
+    chain.start()
+    assert f"uses {chain.simulator.port}, not /dev/other" in chain.log
 
 
 def test_channels_have_their_labels_in_indi(make_chain: Any) -> None:

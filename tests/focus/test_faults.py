@@ -177,11 +177,11 @@ def test_a_cable_that_is_plugged_in_again_is_enough(make_chain: Any, until: Any)
         assert focusd.set_focus(1, 60) == 0
 
 
-def test_a_motor_that_stalls_fails_the_call(chain: Any) -> None:
+def test_a_motor_that_stalls_fails_the_call(chain: Any, until: Any) -> None:
     chain.simulator.stall(1)
     with chain.proxy() as focusd:
         assert focusd.set_focus(1, 500) == 1
-    assert "stalled" in chain.log
+    until(lambda: "stalled" in chain.log)
     chain.simulator.stall(1, False)
     with chain.proxy() as focusd:
         assert focusd.set_focus(1, 500) == 0
