@@ -128,6 +128,8 @@ class Snapshot:
     generation: int | None = None
     channels: tuple[ChannelState, ...] = ()
     fans: bool | None = None
+    fans_request: int = 0
+    """Number of the last order for the fans which `fans` reflects."""
     temperatures: tuple[tuple[str, float | None], ...] = ()
     """(probe address, °C or None where the probe does not answer), for the probes that were asked."""
     reconnects: int = 0
@@ -224,7 +226,7 @@ class Controller:
         self._wishes: dict[int, _Wishes] = {}
         self._want_open: tuple[PortSettings, int] | None = None
         self._want_close = False
-        self._want_fans: bool | None = None
+        self._want_fans: tuple[bool, int] | None = None
         self._schedule = Schedule()
         self._ending = False
 
@@ -239,6 +241,8 @@ class Controller:
         self._channels: list[_Channel] = []
         self._generation: int | None = None
         self._fans: bool | None = None
+        self._fans_request = self._fans_settled = 0
+        """The last order for the fans which `_fans` reflects; and the last that is carried out, or never will be."""
         self._temperatures: dict[str, float | None] = {}
         self._next_probe = 0
         self._reconnects = 0
@@ -307,11 +311,14 @@ class Controller:
         self._wake()
         return number
 
-    def switch_fans(self, on: bool) -> None:
-        """Fans on or off (second generation only)."""
+    def switch_fans(self, on: bool) -> int:
+        """Fans on or off (second generation only). Returns the request number."""
         with self._lock:
-            self._want_fans = on
+            self._number += 1
+            self._want_fans = (on, self._number)
+            number = self._number
         self._wake()
+        return number
 
     def set_schedule(self, schedule: Schedule) -> None:
         """Other polling periods and move time-out, from now on."""
@@ -506,6 +513,8 @@ class Controller:
                 channel.zeroed = channel.zero_commanded = True
             else:
                 channel.commanded = command.target
+        elif isinstance(command, SwitchFans):
+            self._fans_settled = max(self._fans_settled, sent.request)
         elif isinstance(command, Stop):
             # Whatever else is lost, a stop is not: it is the first thing to be said when the link is back.
             self._wish_stop(command.channel, sent.request)
@@ -569,6 +578,7 @@ class Controller:
             self._status(reply, sent.sent_s, now)
         elif isinstance(reply, Fans):
             self._fans = reply.on
+            self._fans_request = max(self._fans_request, sent.request)
         elif isinstance(reply, Temperature):
             assert isinstance(command, Measure)
             self._temperatures[command.address] = reply.celsius
@@ -577,6 +587,8 @@ class Controller:
             channel.acknowledged = max(channel.acknowledged, sent.request)
             if isinstance(command, Zero):
                 channel.zeroed = True
+        elif isinstance(command, SwitchFans):
+            self._fans_settled = max(self._fans_settled, sent.request)
 
     def _synchronised(self, event: Synchronised, now: float) -> None:
         if self._was_up and self._reason:
@@ -586,6 +598,7 @@ class Controller:
             self._channels = [_at_rest(event.generation) for _ in range(event.channels)]
         self._generation = event.generation
         self._fans = event.fans
+        self._fans_request = max(self._fans_request, self._fans_settled)
         self._was_up = True
         self._reason = ""
         self._attempts = 0
@@ -601,6 +614,8 @@ class Controller:
             # still wanted, unless the user thought better of it.
             if not (isinstance(sent.command, Move) and sent.command.channel in stopping):
                 self._send(sent.command, sent.request)
+            if isinstance(sent.command, SwitchFans):
+                self._send(QueryFans(), sent.request)
         if redo:
             self._send(QueryStatus())
 
@@ -829,17 +844,23 @@ class Controller:
         channel.then = None if wish.via is None else wish.steps
 
     def _carry_out_fans(self) -> None:
+        assert self._session is not None
         with self._lock:
+            if len(self._session.sent) >= IN_FLIGHT:
+                return
             fans, self._want_fans = self._want_fans, None
         if fans is not None and self._generation == 2:
-            self._send(SwitchFans(fans))
-            self._send(QueryFans())
+            on, request = fans
+            self._send(SwitchFans(on), request)
+            self._send(QueryFans(), request)
 
     def _refuse_wishes(self) -> None:
         """Without a link a move would run at some later time, when nobody expects it. A stop is kept."""
         if not self._reason and self._was_up:
             return  # out of step for a moment: it is wanted as soon as replies can be believed
         with self._lock:
+            if self._want_fans is not None:
+                self._fans_settled = self._want_fans[1]
             self._want_fans = None
             for number, wishes in self._wishes.items():
                 request = max(wishes.move, wishes.zero)
@@ -932,6 +953,7 @@ class Controller:
                 for channel in self._channels
             ),
             fans=self._fans,
+            fans_request=self._fans_request,
             temperatures=tuple(self._temperatures.items()),
             reconnects=self._reconnects,
         )

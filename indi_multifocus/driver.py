@@ -375,7 +375,11 @@ class Driver:
             elif focuser.connected:
                 if snapshot.link is not before.link:
                     self._report_link(focuser, snapshot, before)
-                focuser.show(snapshot)
+                if snapshot.link is Link.UP and _is_other(snapshot, before):
+                    focuser.disconnect()
+                    self._welcome(focuser)
+                else:
+                    focuser.show(snapshot)
 
     def _report_link(self, focuser: Focuser, snapshot: Snapshot, before: Snapshot) -> None:
         if snapshot.link is Link.LOST:
@@ -519,3 +523,8 @@ class Driver:
         for focuser in self.focusers:
             if self._options[focuser.channel].debug.on == "ENABLE":
                 focuser.device.debug(f"serial: {line}")
+
+
+def _is_other(snapshot: Snapshot, before: Snapshot) -> bool:
+    """Whether another controller was plugged in: what the channels offer depends on the one that they are on."""
+    return (snapshot.generation, len(snapshot.channels)) != (before.generation, len(before.channels))

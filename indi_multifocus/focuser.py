@@ -212,6 +212,8 @@ class Focuser:
         """Request number of the last move; likewise of the last abort and zero that have no answer yet, else 0."""
         self._aborting = 0
         self._zeroing = 0
+        self._switched_fans = 0
+        """Request number of the last order for the fans."""
         self._held: list[tuple[Vector, Values]] = []
         """Orders that came while a zero is under way: they are about positions as they will be after it."""
         self._course: tuple[int, ...] = ()
@@ -354,6 +356,7 @@ class Focuser:
         offered.sync.state = State.OK
         self.device.update(offered.sync)
         self._show_position()
+        self._report_trouble()
 
     def _new_maximum(self, values: Values) -> None:
         self._set_travel(self.travel[0], _whole(values["FOCUS_MAX_VALUE"]), self.properties.maximum)
@@ -400,7 +403,7 @@ class Focuser:
     def _new_fan(self, values: Values) -> None:
         self._ready()
         fan = self.properties.fan
-        self._controller.switch_fans(chosen(fan, values) == "INDI_ENABLED")
+        self._switched_fans = self._controller.switch_fans(chosen(fan, values) == "INDI_ENABLED")
         fan.state = State.BUSY
         self.device.update(fan)
 
@@ -505,6 +508,7 @@ class Focuser:
         before = self.travel
         self.apply_travel(low, high)
         self._stop_outside(before)
+        self._fill_position()
         for vector in self.properties.of_positions():
             self.device.update(vector, ranges=True)
         self.device.update(self.properties.relative, ranges=True)
@@ -557,6 +561,8 @@ class Focuser:
         self.memory.save()
         if self.memory.problem:
             self.device.warning(self.memory.problem)
+        self._fill_box()
+        self._show_box()
 
     # --- What the controller does -----------------------------------------------------------------------------------
 
@@ -726,7 +732,8 @@ class Focuser:
             offered.temperatures.state = State.ALERT if None in measured.values() else State.OK
         if snapshot.fans is not None:
             offered.fan.select("INDI_ENABLED" if snapshot.fans else "INDI_DISABLED")
-            offered.fan.state = State.OK
+            pending = snapshot.link is Link.UP and snapshot.fans_request < self._switched_fans
+            offered.fan.state = State.BUSY if pending else State.OK
         up = snapshot.link is Link.UP
         offered.link["LINK"].state = State.OK if up else State.ALERT
         offered.link["POSITION"].state = State.OK if up and not self.memory.unverified else State.ALERT

@@ -114,7 +114,13 @@ class IndiClient:
         """Send `text` as it is."""
         data = text.encode()
         while data:
-            data = data[os.write(self._write_fd, data) :]
+            # Who writes without reading and who reads without writing would wait for each other.
+            reading, writing, _ = select.select([] if self.ended else [self._read_fd], [self._write_fd], [], DEADLINE_S)
+            assert reading or writing, "the other side neither reads nor writes"
+            if reading:
+                self._read(0)
+            if writing:
+                data = data[os.write(self._write_fd, data[: select.PIPE_BUF]) :]
 
     def get_properties(self, device: str = "", name: str = "") -> None:
         """Ask for the definitions of all devices, of one, or of one property."""

@@ -1091,9 +1091,22 @@ def test_fans_are_switched_and_their_state_is_told(box: Box) -> None:
         box.controller.switch_fans(True)
         box.wait(lambda now: now.fans is True, "the fans to be on")
         assert simulator.fans
-        box.controller.switch_fans(False)
-        box.wait(lambda now: now.fans is False, "the fans to be off")
-        assert not simulator.fans
+        for on in (True, False, False, True, True):
+            request = box.controller.switch_fans(on)
+            assert box.wait(lambda now: now.fans_request >= request, "the order").fans is on  # noqa: B023
+            assert simulator.fans is on
+
+
+@pytest.mark.parametrize("lose", ["lose_input", "lose_output"])
+@pytest.mark.parametrize("count", range(1, 6))
+def test_the_fans_are_switched_and_known_also_when_bytes_are_lost(box: Box, lose: str, count: int) -> None:
+    with Simulator() as simulator:
+        box.open_well(simulator.port, reply_timeout_s=0.2)
+        getattr(simulator, lose)(count)
+        request = box.controller.switch_fans(True)
+        now = box.wait(lambda now: now.fans_request >= request, "the order")
+        assert now.fans is simulator.fans
+        assert now.fans or now.reconnects, "only with the link is an order lost"
 
 
 def test_fans_that_are_on_already_are_known_to_be(box: Box) -> None:
