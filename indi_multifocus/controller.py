@@ -112,8 +112,8 @@ class ChannelState:
     fault: str = ""
     """Why the last move failed, for people; empty when it did not."""
     doubts: int = 0
-    """How often since the link was opened the controller claimed a place that the motor could not have reached: it lost
-    power in mid-move."""
+    """How often since the link was opened the controller claimed a place of which nobody can know whether the motor is
+    there: it may have lost its power in mid-move."""
 
 
 @dataclass(frozen=True)
@@ -164,14 +164,18 @@ class _Channel:
     motion: Motion
     target: int = 0
     current: int = 0
-    taken_s: float | None = None
+    seen: int = 0
+    """Where it was last known to be, and when; and the targets that the controller may have been given since."""
+    seen_s: float | None = None
+    ordered: set[int] = field(default_factory=set)
+    expected: int | None = None
+    """The target that the controller acknowledged last."""
     acknowledged: int = 0
     request: int = 0
     then: int | None = None
     commanded: int | None = None
     zero_commanded: bool = False
     unconfirmed: bool = False
-    zeroed: bool = False
     fault: str = ""
     doubts: int = 0
     deadline_s: float | None = None
@@ -510,7 +514,7 @@ class Controller:
             channel = self._channels[command.channel - 1]
             channel.acknowledged = max(channel.acknowledged, sent.request)
             if isinstance(command, Zero):
-                channel.zeroed = channel.zero_commanded = True
+                channel.zero_commanded = True
             else:
                 channel.commanded = command.target
         elif isinstance(command, SwitchFans):
@@ -585,17 +589,20 @@ class Controller:
         elif isinstance(command, (Move, Stop, Zero)):
             channel = self._channels[command.channel - 1]
             channel.acknowledged = max(channel.acknowledged, sent.request)
+            if isinstance(command, Move):
+                channel.expected = command.target
+            else:
+                channel.expected = None
             if isinstance(command, Zero):
-                channel.zeroed = True
+                channel.seen, channel.seen_s, channel.ordered = 0, sent.sent_s, set()
         elif isinstance(command, SwitchFans):
             self._fans_settled = max(self._fans_settled, sent.request)
 
     def _synchronised(self, event: Synchronised, now: float) -> None:
         if self._was_up and self._reason:
             self._reconnects += 1
-        changed = len(self._channels) != event.channels
-        if changed or self._generation != event.generation:
-            self._channels = [_at_rest(event.generation) for _ in range(event.channels)]
+        if len(self._channels) != event.channels or self._generation != event.generation:
+            self._exchange(event)
         self._generation = event.generation
         self._fans = event.fans
         self._fans_request = max(self._fans_request, self._fans_settled)
@@ -619,12 +626,21 @@ class Controller:
         if redo:
             self._send(QueryStatus())
 
+    def _exchange(self, event: Synchronised) -> None:
+        """This is not the controller of before, if there was one: nothing that was known of its channels is true."""
+        before = self._channels
+        self._channels = [_at_rest(event.generation) for _ in range(event.channels)]
+        for channel, former in zip(self._channels, before):
+            channel.acknowledged, channel.doubts = former.acknowledged, former.doubts + 1
+        self._redo = []
+
     # What a status means
 
     def _status(self, status: Status, taken_s: float, now: float) -> None:
         for index, channel in enumerate(self._channels):
             target, current = status.targets[index], status.currents[index]
-            self._doubt_jump(channel, target, current, now)
+            unanswered = [sent.command for sent in self._unanswered(index + 1)]
+            self._doubt(channel, target, current, now, unanswered)
             self._settle_unanswered(channel, target, current)
             if current != channel.current or target != channel.target or target == current:
                 channel.progress_s, channel.idle_polls = now, 0
@@ -633,20 +649,33 @@ class Controller:
             if target != current and (target != channel.target or channel.deadline_s is None):
                 channel.deadline_s = now + self._time_for(channel, target - current)
             channel.motion.status(taken_s, now, target, current)
-            channel.target, channel.current, channel.taken_s = target, current, taken_s
+            channel.target, channel.current = target, current
+            channel.seen, channel.seen_s = current, taken_s
             channel.request = channel.acknowledged
-            channel.unconfirmed = any(
-                isinstance(sent.command, Move) and sent.command.channel == index + 1
-                for sent in [*self._redo, *self._in_flight()]
-            )
-            channel.zeroed = False
-            if target == current:
+            under_way = {command.target for command in unanswered if isinstance(command, Move)}
+            channel.unconfirmed = bool(under_way)
+            channel.ordered = under_way if target == current else under_way | {target}
+            expected = channel.expected
+            if not unanswered:
+                channel.expected = target
+            if not (unanswered or self._trouble or expected in (None, target)):
+                what = f"the controller was to go to {expected} and goes to {target}, as if bytes had been lost"
+                self._fail(index + 1, channel, f"{what}: the motor was stopped")
+            elif target == current:
                 channel.deadline_s = None
                 channel.overdue_s = 0.0
                 self._next_leg(index + 1, channel)
             elif channel.idle_polls >= STALL_POLLS and now - channel.progress_s >= STALL_S:
                 self._fail(index + 1, channel, f"stalled at {current} on the way to {target}: the motor was stopped")
         self._plan_poll(now)
+
+    def _unanswered(self, number: int) -> list[_Sent]:
+        """Moves, stops and zeros of a channel of which it is not known whether the controller has got them."""
+        return [
+            sent
+            for sent in [*self._redo, *self._in_flight()]
+            if isinstance(sent.command, (Move, Stop, Zero)) and sent.command.channel == number
+        ]
 
     def _in_flight(self) -> Iterable[_Sent]:
         return self._session.sent if self._session is not None else ()
@@ -656,14 +685,19 @@ class Controller:
             return self._schedule.move_timeout_s
         return channel.motion.travel_time_s(steps) * 1.5 + 10.0
 
-    def _doubt_jump(self, channel: _Channel, target: int, current: int, now: float) -> None:
-        """A place that the motor could not have reached since the last status is a claim, not a position.
+    def _doubt(self, channel: _Channel, target: int, current: int, now: float, unanswered: Iterable[Command]) -> None:
+        """A place that the motor could not have reached since it was last seen is a claim, not a position.
 
         The target is written to EEPROM when it is set, and a controller that lost its power takes it for the position.
+        So an arrival that fell into trouble on the line is a claim, too, however much time there was for it.
         """
-        if channel.taken_s is None or channel.zeroed or not (self._trouble or channel.motion.speed_is_measured):
+        if channel.seen_s is None or current == channel.seen:
             return
-        if not channel.motion.could_travel(current - channel.current, now - channel.taken_s):
+        if target == current == 0 and (channel.zero_commanded or any(isinstance(c, Zero) for c in unanswered)):
+            return
+        impossible = not channel.motion.could_travel(current - channel.seen, now - channel.seen_s)
+        unseen = target == current and current in channel.ordered
+        if (self._trouble and (unseen or impossible)) or (channel.motion.speed_is_measured and impossible):
             channel.doubts += 1
             channel.then = None
 
@@ -897,6 +931,8 @@ class Controller:
             self._redo.append(_Sent(command, request, now, alone=False))
             return
         self._say(session.conversation.send(command))
+        if isinstance(command, Move):
+            self._channels[command.channel - 1].ordered.add(command.target)
         session.sent.append(_Sent(command, request, now, alone=not session.sent))
         if isinstance(command, QueryStatus):
             self._polled_s = now

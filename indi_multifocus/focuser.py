@@ -244,6 +244,7 @@ class Focuser:
         self._check_departure(snapshot)
         self._check_zero()
         self._fill_position()
+        self._fill_box()
         offered = self.properties
         limit = max_steps(snapshot.generation)
         low, high = self.travel
@@ -612,7 +613,8 @@ class Focuser:
     def _position_state(self, state: ChannelState) -> State:
         if self._snapshot.link is not Link.UP:
             return State.ALERT
-        if self._moving(state):
+        moves = (self.properties.absolute, self.properties.relative, self.properties.goto)
+        if self._moving(state) or any(vector in moves for vector, _ in self._held):
             return State.BUSY
         if self._trouble(state):
             return State.ALERT
@@ -623,8 +625,8 @@ class Focuser:
         position = self.memory.position(state.current)
         if self.memory.unverified:
             return (
-                f"position {position} is unverified: power was lost in mid-move, and the controller claims an "
-                "arrival that cannot be; sync or zero to accept"
+                f"position {position} is unverified: the controller claims an arrival that nobody saw or that cannot "
+                "be, as when power was lost in mid-move; sync or zero to accept"
             )
         if state.fault:
             return state.fault
@@ -655,8 +657,9 @@ class Focuser:
             return
         motor = Motion(NOMINAL_STEPS_PER_S[snapshot.generation or 1])
         rebooted = move.boot != this_boot()
-        if state.current == move.target != move.start and (
-            rebooted or not motor.could_travel(move.target - move.start, max(0.0, time.time() - move.time_s))
+        # Any place but the first may be one that the controller was to go to: a turning point, or an earlier target.
+        if state.current != move.start and (
+            rebooted or not motor.could_travel(state.current - move.start, max(0.0, time.time() - move.time_s))
         ):
             self.memory.unverified = True
         self.memory.departure = None
@@ -683,13 +686,13 @@ class Focuser:
         if not self._zeroing or state is None or state.request < self._zeroing:
             return
         self._zeroing = 0
-        held, self._held = self._held, []
         sync = self.properties.sync
         if state.fault or state.target or state.current:
             self.memory.zeroing = False
             self.memory.save()
             sync.state = State.ALERT
             self.device.update(sync, f"[ERROR] {state.fault or 'the zero was stopped before the controller took it'}")
+            held, self._held = self._held, []
             for vector, _ in held:
                 vector.state = State.ALERT
                 self.device.update(vector, "[ERROR] this was to follow a zero, which failed; nothing was done")
@@ -698,7 +701,8 @@ class Focuser:
         sync["FOCUS_SYNC_VALUE"].value = 0
         sync.state = State.OK
         self.device.update(sync)
-        for vector, values in held:
+        while self._held and not self._zeroing:
+            vector, values = self._held.pop(0)
             self.device.handle(_as_sent(self.device.name, vector, values))
 
     def _check_zero(self) -> None:

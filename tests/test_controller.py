@@ -717,7 +717,8 @@ def test_every_return_of_the_link_is_counted(box: Box, link: str) -> None:
             assert box.wait_link(Link.UP).reconnects == count
 
 
-def test_a_move_that_ended_while_the_cable_was_out_is_done_when_it_is_back(box: Box, link: str) -> None:
+def test_a_move_that_ended_while_the_cable_was_out_is_in_doubt_when_it_is_back(box: Box, link: str) -> None:
+    """A controller that its cable feeds has lost its power in mid-move, and claims the same arrival."""
     with Simulator(link=link) as simulator:
         box.open_well(link)
         request = box.controller.move(1, 40)
@@ -728,7 +729,7 @@ def test_a_move_that_ended_while_the_cable_was_out_is_done_when_it_is_back(box: 
         eventually(lambda: simulator.position(1) == 40, "the motor to arrive")
         simulator.replug_cable()
         state = box.wait_done(1, request)
-        assert (state.current, state.doubts, state.fault) == (40, 0, "")
+        assert (state.current, state.doubts, state.fault) == (40, 1, "")
 
 
 def test_a_move_that_goes_on_while_the_cable_is_out_is_followed_again(box: Box, link: str) -> None:
@@ -837,7 +838,7 @@ def test_the_second_leg_of_a_way_is_not_begun_by_surprise_after_a_lost_link(box:
         simulator.replug_cable()
         state = box.wait_done(1, request)
         assert "10" in state.fault
-        assert (state.current, state.doubts) == (40, 0)
+        assert (state.current, state.doubts) == (40, 1)  # nobody saw it arrive there
         assert lines.orders() == [b"1+40"]
 
 
