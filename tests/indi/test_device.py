@@ -144,6 +144,7 @@ def bench() -> Bench:
         ("12:30.5", 12 + 30.5 / 60),
         ("  3: 7", 3 + 7 / 60),
         ("\n500\n", 500),
+        ("0" * 63 + "7", 7),
     ],
 )
 def test_decimal_and_sexagesimal_numbers_are_read(text: str, value: float) -> None:
@@ -464,7 +465,7 @@ def test_a_handler_that_fails_is_reported_and_does_not_end_the_driver(
     assert message == "[ERROR] D.N.X=50: the driver failed here, ZeroDivisionError: on purpose"
     out, err = capsys.readouterr()
     assert out == ""
-    assert "Traceback" in err
+    assert err.startswith("D.N.X=50: the handler failed\nTraceback")
     assert "on purpose" in err
 
 
