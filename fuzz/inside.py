@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A whole driver in this process, for targets: no port, no thread, no pipe; and a client that checks what it says.
+
+The controller is replaced by one that does at once, or when told, what a controller might do. Whatever the driver
+writes must be INDI, one message a write; a property must be defined before it is set; and each new… must be answered.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Callable
+from unittest import mock
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape, quoteattr
+
+from indi_multifocus import driver as driver_module
+from indi_multifocus.controller import ChannelState, Link, PortSettings, Schedule, Snapshot
+from indi_multifocus.indi import Device, Event, NewVector, Reader, writer
+from indi_multifocus.port import PortError
+from indi_multifocus.protocol import max_steps
+from indi_multifocus.settings import Settings
+
+_MEMORY = "/dev/shm"
+_HOME = tempfile.mkdtemp(prefix="indi_multifocus-fuzz-", dir=_MEMORY if os.path.isdir(_MEMORY) else None)
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+
+
+class Workshop:
+    """A home for the driver's files, and the environment for it."""
+
+    @staticmethod
+    def environment(name: str, value: str) -> None:
+        """Set an environment variable, one of INDI's."""
+        os.environ[name] = value
+
+    @staticmethod
+    def write(name: str, data: bytes) -> str:
+        """A file with this content; its path."""
+        path = os.path.join(_HOME, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(data)
+        return path
+
+
+def _take_variables() -> dict[str, str]:
+    """HOME and all of INDI's variables, which are not there any more."""
+    return {name: os.environ.pop(name) for name in list(os.environ) if name == "HOME" or name.startswith("INDI")}
+
+
+def _no_fsync(fd: int) -> None:
+    """In place of os.fsync: what is lost here is no loss."""
+
+
+@contextmanager
+def workshop() -> Iterator[Workshop]:
+    """An empty home, which is empty again afterwards; and no INDI variables but those that are set in here."""
+    variables = _take_variables()
+    os.environ["HOME"] = _HOME
+    try:
+        with mock.patch.object(os, "fsync", _no_fsync):
+            yield Workshop()
+    finally:
+        _take_variables()
+        os.environ.update(variables)
+        for folder, _, files in os.walk(_HOME):
+            for file in files:
+                os.unlink(os.path.join(folder, file))
+
+
+class FakeController:
+    """In place of controller.Controller: the same methods, and no thread. Moves end when `rest()` is called."""
+
+    def __init__(
+        self, notify: Callable[[Snapshot], None], *, trace: Callable[[str], None], probes: Sequence[str] = ()
+    ) -> None:
+        self.generation = 2
+        self.there = 2
+        self.moves = 0
+        self.tracing = False
+        self._notify = notify
+        self._trace = trace
+        self._probes = tuple(probes)
+        self._number = 0
+        self._snapshot = Snapshot()
+
+    def open(self, settings: PortSettings) -> int:
+        assert settings.name
+        self._number += 1
+        self._snapshot = Snapshot(link=Link.OPENING, attempt=self._number)
+        return self._number
+
+    def close(self) -> None:
+        self._snapshot = Snapshot(attempt=self._snapshot.attempt)
+
+    def move(self, channel: int, steps: int, via: int | None = None) -> int:
+        limit = max_steps(self.generation)
+        for place in (steps, via):
+            assert place is None or (type(place) is int and -limit <= place <= limit)
+        self.moves += 1
+        return self._order(channel, target=steps, moving=True, fault="")
+
+    def stop(self, channel: int) -> int:
+        return self._order(channel, moving=False)
+
+    def zero(self, channel: int) -> int:
+        return self._order(channel, target=0, current=0, moving=False, fault="")
+
+    def _order(self, channel: int, **changes: Any) -> int:
+        self._number += 1
+        if self._snapshot.link is Link.UP and 1 <= channel <= len(self._snapshot.channels):
+            self.change(channel, request=self._number, **changes)
+        return self._number
+
+    def switch_fans(self, on: bool) -> int:
+        self._number += 1
+        if self._snapshot.link is Link.UP and self.generation == 2:
+            self.tell(fans=on, fans_request=self._number)
+        return self._number
+
+    def set_schedule(self, schedule: Schedule) -> None:
+        assert 0 < schedule.moving_s < 86401
+
+    def shutdown(self, timeout_s: float) -> None:
+        pass
+
+    # What a controller may do
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self._snapshot
+
+    def tell(self, **changes: Any) -> None:
+        """Another snapshot."""
+        self._snapshot = replace(self._snapshot, **changes)
+        self._notify(self._snapshot)
+
+    def change(self, channel: int, **changes: Any) -> None:
+        """Another state of one channel, if there is such a channel."""
+        channels = list(self._snapshot.channels)
+        if channel <= len(channels):
+            channels[channel - 1] = replace(channels[channel - 1], **changes)
+            self.tell(channels=tuple(channels))
+
+    def come_up(self) -> None:
+        """The handshake ends well, or the link is back; unless it is closed."""
+        if self._snapshot.link is Link.CLOSED:
+            return
+        at_rest = ChannelState(target=0, current=0, moving=False, request=self._number)
+        channels = self._snapshot.channels or (at_rest,) * self.there
+        self.tell(
+            link=Link.UP,
+            reason="",
+            generation=self.generation,
+            channels=channels,
+            fans=False if self.generation == 2 else None,
+        )
+
+    def fail(self, reason: str) -> None:
+        """The port cannot be opened."""
+        if self._snapshot.link is Link.OPENING:
+            self.tell(link=Link.CLOSED, reason=reason)
+
+    def lose(self, reason: str) -> None:
+        """The cable is pulled."""
+        if self._snapshot.link is Link.UP:
+            self.tell(link=Link.LOST, reason=reason, reconnects=self._snapshot.reconnects + 1)
+
+    def measure(self, celsius: float | None) -> None:
+        """The probes were read."""
+        if self._snapshot.link is Link.UP and self.generation == 2:
+            self.tell(temperatures=tuple((probe, celsius) for probe in self._probes))
+
+    def rest(self) -> None:
+        """All that was asked for is done."""
+        for channel, state in enumerate(self._snapshot.channels, start=1):
+            self.change(channel, current=state.target, moving=False, request=self._number)
+        self.tell(fans_request=self._number)
+
+
+class _Client:
+    """What a client makes of what the driver writes; in place of indi.Output."""
+
+    def __init__(self, fd: int) -> None:
+        self.closed = False
+        self.defined: dict[tuple[str, str], str] = {}
+        self.unanswered: set[tuple[str, str]] = set()
+        self.said = 0
+
+    def write(self, data: bytes) -> None:
+        assert len(data) < 1_000_000
+        assert data.endswith(b"\n")
+        message = ElementTree.fromstring(data)
+        device, name = message.get("device", ""), message.get("name", "")
+        key = (device, name)
+        assert message.get("timestamp")
+        self.said += 1
+        if message.tag == "message":
+            assert message.get("message")
+            self.unanswered = {asked for asked in self.unanswered if asked[0] != device or asked in self.defined}
+            return
+        if message.tag == "delProperty":
+            del self.defined[key]
+            self.unanswered.discard(key)
+            return
+        what, kind = message.tag[:3], message.tag[3:-6]
+        assert kind in ("Number", "Switch", "Text", "Light")
+        assert message.get("state") in ("Idle", "Ok", "Busy", "Alert")
+        if what == "def":
+            assert message.get("perm") in (("ro", "wo", "rw") if kind != "Light" else (None,))
+            self.defined[key] = kind
+        else:
+            assert what == "set"
+            assert self.defined[key] == kind
+            self.unanswered.discard(key)
+        for element in message:
+            assert element.tag == f"{'def' if what == 'def' else 'one'}{kind}"
+            if kind == "Switch":
+                assert element.text in ("On", "Off")
+            elif kind == "Number":
+                value, low, high = (
+                    float(text or "nan") for text in (element.text, element.get("min"), element.get("max"))
+                )
+                assert abs(value) < 1e9
+                assert not low > high
+
+
+class Inside:
+    """The driver, its client, and the means to make things happen. Use it within a workshop()."""
+
+    def __init__(self, settings: Settings, *, generation: int = 2, there: int = 0) -> None:
+        self._patches: list[Any] = [
+            mock.patch.object(driver_module, "Controller", FakeController),
+            mock.patch.object(driver_module, "Output", _Client),
+            mock.patch.object(driver_module, "list_ports", _ports),
+            mock.patch.object(driver_module.Driver, "_simulated_port", _no_simulator),
+            mock.patch.object(Device, "_report", _report),
+        ]
+        self._settings = settings
+        self._generation, self._there = generation, there or settings.channels
+
+    def __enter__(self) -> Inside:
+        for patch in self._patches:
+            patch.start()
+        try:
+            self.driver = driver_module.Driver(self._settings)
+        except BaseException:
+            self._unpatch()
+            raise
+        fakes: Any = self.driver
+        self.controller: FakeController = fakes._controller
+        self.client: _Client = fakes._output
+        self.controller.generation, self.controller.there = self._generation, self._there
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._unpatch()
+        os.close(self.driver._wake_read)
+        os.close(self.driver._wake_write)
+
+    def _unpatch(self) -> None:
+        for patch in self._patches:
+            patch.stop()
+
+    @property
+    def moved(self) -> int:
+        """How many moves the driver ordered."""
+        return self.controller.moves
+
+    def names(self) -> list[str]:
+        """The devices."""
+        return [focuser.device.name for focuser in self.driver.focusers]
+
+    def feed(self, data: bytes) -> None:
+        """What clients send."""
+        reader = self.driver._reader
+        with mock.patch.object(reader, "feed", lambda data: self._noted(Reader.feed(reader, data))):
+            self.driver._take(data)
+        self.driver._pick_up()
+
+    def _noted(self, events: list[Event]) -> Iterator[Event]:
+        """The events one by one, of which those that want an answer are noted."""
+        for event in events:
+            if isinstance(event, NewVector) and event.device in self.names():
+                self.client.unanswered.add((event.device, event.name))
+            yield event
+
+    def new(self, device: str, name: str, kind: str, values: Mapping[str, str]) -> None:
+        """One message of a client."""
+        self.feed(message(device, name, kind, list(values.items())))
+
+    def happen(self, what: Callable[[], None]) -> None:
+        """Something happens to the controller."""
+        what()
+        self.driver._pick_up()
+
+    def connect_all(self) -> None:
+        """All channels connect, if the port's name is one that may be opened."""
+        for name in self.names():
+            self.new(name, "CONNECTION", "Switch", {"CONNECT": "On"})
+        self.happen(self.controller.come_up)
+
+    def settle(self) -> None:
+        """The link comes up, all motors come to rest; then every new… must have its answer, and positions are right."""
+        self.happen(self.controller.come_up)
+        self.happen(self.controller.rest)
+        assert not self.client.unanswered, f"no answer about {self.client.unanswered}"
+        for focuser in self.driver.focusers:
+            if focuser.connected:
+                shown = focuser.properties.absolute["FOCUS_ABSOLUTE_POSITION"].value
+                steps = self.controller.snapshot.channels[focuser.channel - 1].current
+                assert shown == focuser.memory.sign * steps + focuser.memory.offset
+        known = {
+            (writer.escape(focuser.device.name), name)
+            for focuser in self.driver.focusers
+            for name in focuser.device._defined
+        }
+        assert len(known) == len(self.client.defined), "the client knows other properties than are there"
+
+
+def message(device: str, name: str, kind: str, elements: Sequence[tuple[str, str]]) -> bytes:
+    """A new…Vector."""
+    ones = "".join(f"<one{kind} name={quoteattr(key)}>{escape(value)}</one{kind}>" for key, value in elements)
+    text = f"<new{kind}Vector device={quoteattr(device)} name={quoteattr(name)}>{ones}</new{kind}Vector>\n"
+    return text.encode("utf-8", "replace")
+
+
+def _report(self: Device, event: NewVector, error: Exception) -> None:
+    """In place of Device._report, which says it to the log and goes on."""
+    raise AssertionError(f"the handler of {event} failed") from error
+
+
+def _ports() -> list[str]:
+    """In place of port.list_ports."""
+    return ["/dev/ttyACM0", "/dev/ttyS <&'>"]
+
+
+def _no_simulator(self: object) -> str:
+    raise PortError("there is no simulator here")

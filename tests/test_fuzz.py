@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What `make fuzz` begins with and what it once found, played without it; and that its targets notice what is wrong."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fuzz import TARGETS, configuration, indi_driver, indi_reader, saved_settings, serial_protocol, state_file
+from indi_multifocus.focuser import Focuser
+from indi_multifocus.indi import Device, Reader
+from indi_multifocus.protocol import Conversation
+
+Run = Callable[[bytes], None]
+
+FINDINGS: list[tuple[Run, bytes]] = [
+    # A time of 400 digits in a state file ended the driver.
+    (
+        state_file.run,
+        b'{"offset": 5, "reversed": false, "unverified": false, "departure": {"start": 0, "target": 900, '
+        b'"time_s": 1' + b"0" * 400 + b', "boot": ""}}',
+    ),
+    # A network port that is none ended the driver at its start.
+    (configuration.run, configuration.SEEDS[0].replace(b"/dev/focuser", b"socket://host:x")),
+    (configuration.run, configuration.SEEDS[0].replace(b"/dev/focuser", b"socket://host:" + b"1" * 5000)),
+    # A tag that does not end took minutes when it came in single bytes.
+    (indi_reader.run, b"<" + b"x" * 4000),
+]
+
+
+def play_seeds(target: Any) -> None:
+    for seed in target.SEEDS:
+        target.run(seed)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_seeds_of_every_target_find_nothing(name: str) -> None:
+    play_seeds(importlib.import_module(f"fuzz.{name}"))
+
+
+@pytest.mark.parametrize(("run", "data"), FINDINGS)
+def test_what_was_found_once_is_not_found_again(run: Run, data: bytes) -> None:
+    run(data)
+
+
+# The targets themselves: each of these would be a bug, and a seed finds it.
+
+
+def _fails(*_: object, **__: object) -> Any:
+    raise ZeroDivisionError("on purpose")
+
+
+def _silent(*_: object, **__: object) -> None:
+    pass
+
+
+def _drops_its_last_event(self: Reader, data: bytes, feed: Any = Reader.feed) -> Any:
+    return feed(self, data)[: -1 if len(data) == 1 else None]
+
+
+def _receives_twice(self: Conversation, data: bytes, receive: Any = Conversation.receive) -> Any:
+    return receive(self, data * 2)
+
+
+@pytest.mark.parametrize(
+    ("target", "owner", "name", "bug"),
+    [
+        (indi_driver, Focuser, "_new_presets", _fails),
+        (indi_driver, Focuser, "_new_presets", _silent),
+        (indi_driver, Device, "get_properties", _fails),
+        (saved_settings, Focuser, "_set_travel", _fails),
+        (indi_reader, Reader, "feed", _drops_its_last_event),
+        (serial_protocol, Conversation, "receive", _receives_twice),
+        (state_file, Focuser, "connect", _fails),
+        (configuration, Focuser, "connect", _fails),
+    ],
+)
+def test_a_target_notices_what_is_wrong(
+    target: Any, owner: type, name: str, bug: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner, name, bug)
+    with pytest.raises((AssertionError, ZeroDivisionError)):
+        play_seeds(target)
