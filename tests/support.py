@@ -243,6 +243,8 @@ class IndiClient:
         tag, attributes = element.tag, element.attrib
         device, name, state = (attributes.get(key, "") for key in ("device", "name", "state"))
         message = attributes.get("message", "")
+        if tag.startswith("new"):
+            return  # indiserver lets every client know what the others ask for
         assert "timestamp" in attributes, f"{tag} of {device}.{name} has no timestamp"
         if tag == "message":
             mark = re.search(_MARK + r"(\d+)", message)
