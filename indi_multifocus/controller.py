@@ -615,11 +615,11 @@ class Controller:
         self._trouble = False
         redo, self._redo = self._redo, []
         with self._lock:
-            stopping = [number for number, wishes in self._wishes.items() if wishes.stop]
+            replaced = [number for number, wishes in self._wishes.items() if wishes.stop or wishes.zero or wishes.move]
         for sent in _last_of_each_channel(redo):
             # Every command names its end, not a way, so it may be said twice; after this short a pause it is
             # still wanted, unless the user thought better of it.
-            if not (isinstance(sent.command, Move) and sent.command.channel in stopping):
+            if not (isinstance(sent.command, Move) and sent.command.channel in replaced):
                 self._send(sent.command, sent.request)
             if isinstance(sent.command, SwitchFans):
                 self._send(QueryFans(), sent.request)

@@ -647,7 +647,11 @@ class Focuser:
 
     def _note_arrival(self) -> None:
         state = self._state
-        if state is not None and self._snapshot.link is Link.UP and not self._moving(state):
+        if self._snapshot.link is not Link.UP:
+            self.memory.loses_sight()
+        elif state is not None and self._moving(state):
+            self.memory.sees_again()
+        elif state is not None:
             self.memory.arrives()
 
     def _check_departure(self, snapshot: Snapshot) -> None:

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SIZE_LIMIT = 4096
 """A state file is some 60 bytes; what is larger is none."""
@@ -70,7 +70,8 @@ class Departure:
     time_s: float
     """When it began, by the machine's clock."""
     boot: str
-    """Which run of the machine this was: a machine that lost its power had the controller lose its own, most likely."""
+    """Which run of the machine this was: a machine that lost its power had the controller lose its own, most likely.
+    Empty while the link is lost."""
 
 
 def this_boot() -> str:
@@ -116,6 +117,18 @@ class Memory:
         """A move begins. If it is not seen to end, its end must not be taken for granted."""
         self.departure = Departure(start, target, time.time(), this_boot())
         self.save(durable=False)
+
+    def loses_sight(self) -> None:
+        """The link was lost in mid-move, and maybe the power with it: what comes may not be believed by its time."""
+        if self.departure is not None and self.departure.boot:
+            self.departure = replace(self.departure, boot="")
+            self.save(durable=False)
+
+    def sees_again(self) -> None:
+        """The link is back, and the move goes on."""
+        if self.departure is not None and not self.departure.boot:
+            self.departure = replace(self.departure, boot=this_boot())
+            self.save(durable=False)
 
     def arrives(self) -> None:
         """The move was seen to end."""
