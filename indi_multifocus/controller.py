@@ -330,18 +330,25 @@ class Controller:
             self._schedule = schedule
         self._wake()
 
-    def shutdown(self, timeout_s: float) -> None:
-        """Close the link and end the poll thread; waits for that, but no longer than `timeout_s`."""
+    def shutdown(self, timeout_s: float) -> bool:
+        """Close the link and end the poll thread; waits for that, but no longer than `timeout_s`. Whether it ended."""
         with self._lock:
             self._ending = True
         self._wake()
         self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            return False
+        if self._wake_write >= 0:
+            write, self._wake_write = self._wake_write, -1
+            os.close(write)
+            os.close(self._wake_read)
+        return True
 
     def _wake(self) -> None:
         try:
             os.write(self._wake_write, b"!")
-        except BlockingIOError:
-            pass  # it has enough to wake up for
+        except OSError:
+            pass  # it has enough to wake up for, or has ended
 
     # --- The poll thread --------------------------------------------------------------------------------------------
 

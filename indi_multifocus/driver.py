@@ -237,7 +237,8 @@ class Driver:
                 if self._stdin in ready and not self._read_stdin():
                     break
         finally:
-            self._controller.shutdown(timeout_s=0.5)
+            if self._controller.shutdown(timeout_s=0.5):
+                self._close_pipe()
             self._stop_simulator()
 
     def end(self) -> None:
@@ -245,11 +246,17 @@ class Driver:
         self._ending = True
         self._wake()
 
+    def _close_pipe(self) -> None:
+        """Nobody is left to be woken up; a late `end()` then writes nowhere."""
+        write, self._wake_write = self._wake_write, -1
+        os.close(write)
+        os.close(self._wake_read)
+
     def _wake(self) -> None:
         try:
             os.write(self._wake_write, b"!")
-        except BlockingIOError:
-            pass  # it has enough to wake up for
+        except OSError:
+            pass  # it has enough to wake up for, or has ended
 
     def _leave(self, what: Snapshot | str) -> None:
         """Called in the poll thread."""
