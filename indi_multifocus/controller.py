@@ -169,7 +169,9 @@ class _Channel:
     seen_s: float | None = None
     ordered: set[int] = field(default_factory=set)
     expected: int | None = None
-    """The target that the controller acknowledged last."""
+    """The target that the controller must have; None where that is not known."""
+    stopped: bool = False
+    """It acknowledged a stop or a zero, and has had no move since."""
     acknowledged: int = 0
     request: int = 0
     then: int | None = None
@@ -510,6 +512,7 @@ class Controller:
         session.sent.clear()
         self._redo = []
         for channel in self._channels:
+            channel.expected, channel.stopped = None, False  # others may use it meanwhile
             if channel.then is not None:
                 # Resumed at some later time, when nobody expects it, the second leg could only do harm.
                 channel.fault = f"the link was lost before the move to {channel.then} was complete"
@@ -596,10 +599,8 @@ class Controller:
         elif isinstance(command, (Move, Stop, Zero)):
             channel = self._channels[command.channel - 1]
             channel.acknowledged = max(channel.acknowledged, sent.request)
-            if isinstance(command, Move):
-                channel.expected = command.target
-            else:
-                channel.expected = None
+            channel.expected = command.target if isinstance(command, Move) else None
+            channel.stopped = not isinstance(command, Move)
             if isinstance(command, Zero):
                 channel.seen, channel.seen_s, channel.ordered = 0, sent.sent_s, set()
         elif isinstance(command, SwitchFans):
@@ -662,12 +663,9 @@ class Controller:
             under_way = {command.target for command in unanswered if isinstance(command, Move)}
             channel.unconfirmed = bool(under_way)
             channel.ordered = under_way if target == current else under_way | {target}
-            expected = channel.expected
-            if not unanswered:
-                channel.expected = target
-            if not (unanswered or self._trouble or expected in (None, target)):
-                what = f"the controller was to go to {expected} and goes to {target}, as if bytes had been lost"
-                self._fail(index + 1, channel, f"{what}: the motor was stopped")
+            wrong = "" if unanswered else self._compare(channel)
+            if wrong:
+                self._fail(index + 1, channel, f"{wrong}, as if a command had come out wrong: the motor was stopped")
             elif target == current:
                 channel.deadline_s = None
                 channel.overdue_s = 0.0
@@ -700,13 +698,31 @@ class Controller:
         """
         if channel.seen_s is None or current == channel.seen:
             return
-        if target == current == 0 and (channel.zero_commanded or any(isinstance(c, Zero) for c in unanswered)):
+        zeros = [command for command in unanswered if isinstance(command, Zero)]
+        if target == current == 0 and (channel.zero_commanded or zeros):
             return
-        impossible = not channel.motion.could_travel(current - channel.seen, now - channel.seen_s)
+        possible = channel.motion.could_travel(current - channel.seen, now - channel.seen_s)
         unseen = target == current and current in channel.ordered
-        if (self._trouble and (unseen or impossible)) or (channel.motion.speed_is_measured and impossible):
+        # Nobody ordered it: maybe a zero that was meant for another channel.
+        unasked = target == current and not unanswered and channel.expected not in (None, target)
+        if self._trouble:
+            doubtful = unasked or unseen or not possible
+        else:
+            doubtful = unasked or (channel.motion.speed_is_measured and not possible)
+        if doubtful:
             channel.doubts += 1
             channel.then = None
+
+    @staticmethod
+    def _compare(channel: _Channel) -> str:
+        """What the controller does with a channel against what it was told, where all that was said is answered."""
+        expected, channel.expected = channel.expected, channel.target
+        stopped, channel.stopped = channel.stopped, False
+        if stopped and channel.target != channel.current:
+            return f"the motor goes to {channel.target} after a stop"
+        if expected in (None, channel.target):
+            return ""
+        return f"the motor goes to {channel.target}, and was to go to {expected}"
 
     @staticmethod
     def _settle_unanswered(channel: _Channel, target: int, current: int) -> None:
@@ -832,6 +848,8 @@ class Controller:
         channel.then = None
         if request > channel.acknowledged:
             channel.fault = ""  # not our own stop of a move that failed
+        elif not channel.fault:
+            channel.fault = "the link was lost before it was known what came of a stop: the motor was stopped"
         last = self._last_in_flight(number)
         if last is not None and isinstance(last.command, Stop):
             last.request = max(last.request, request)  # the one that is on its way serves both

@@ -41,6 +41,7 @@ from .indi import (
     SwitchVector,
     Text,
     TextVector,
+    without_superseded,
 )
 from .port import BY_ID, SOCKET, PortError, check_name, list_ports, socket_address
 from .settings import Settings
@@ -279,7 +280,7 @@ class Driver:
 
     def _take(self, data: bytes) -> None:
         """What clients send."""
-        for event in self._reader.feed(data):
+        for event in without_superseded(self._reader.feed(data)):
             if isinstance(event, NewVector):
                 self._dispatch(event)
             elif isinstance(event, GetProperties):
@@ -423,6 +424,7 @@ class Driver:
 
     def _refuse(self, focuser: Focuser, reason: str) -> None:
         self._waiting.discard(focuser.channel)
+        focuser.memory.loses_sight()
         self._set_connection(focuser, State.ALERT, "DISCONNECT", f"[ERROR] {reason}")
         self._close_if_unused()
 

@@ -650,6 +650,8 @@ class Focuser:
         if self._snapshot.link is not Link.UP:
             self.memory.loses_sight()
         elif state is not None and self._moving(state):
+            if self.memory.departure is None:
+                self.memory.departs(state.current, state.target)  # not by our order
             self.memory.sees_again()
         elif state is not None:
             self.memory.arrives()

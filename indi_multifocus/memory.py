@@ -74,6 +74,7 @@ class Departure:
     Empty while the link is lost."""
 
 
+@lru_cache(maxsize=1)
 def this_boot() -> str:
     """Names this run of the machine; empty where the system does not say."""
     try:
@@ -119,7 +120,7 @@ class Memory:
         self.save(durable=False)
 
     def loses_sight(self) -> None:
-        """The link was lost in mid-move, and maybe the power with it: what comes may not be believed by its time."""
+        """The controller does not answer in mid-move, and may have no power: time alone does not make it arrive."""
         if self.departure is not None and self.departure.boot:
             self.departure = replace(self.departure, boot="")
             self.save(durable=False)
