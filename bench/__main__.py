@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`python -m bench`: measure our driver beside indi_moonlite_focus, and print the table.
+
+`--json FILE` and `--plot FILE` keep it; `--only NAME …` runs a part; `--quick` shows in a minute whether all of it
+works. DRIVER in the environment names another executable of our driver than the installed one. Exit status: 0 when it ran (targets missed are in the table), 1 when it could not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from . import measurements, report
+from .measurements import QUICK, Effort
+from .stand import check
+
+PARTS: dict[str, Callable[[Effort], list[report.Row]]] = {
+    "latencies": measurements.latencies,
+    "paced": measurements.paced,
+    "load": measurements.load,
+    "starts": measurements.starts,
+    "idle": measurements.idle,
+    "growth": measurements.growth,
+}
+
+
+def main() -> int:
+    """Run; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Our driver beside indi_moonlite_focus.")
+    parser.add_argument("--json", metavar="FILE", help="write the samples of all measurements")
+    parser.add_argument("--plot", metavar="FILE", help="draw the distributions (PNG)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--quick", action="store_true", help="few repetitions: whether it works, not how fast it is")
+    options = parser.parse_args()
+    missing = check()
+    if missing:
+        print(f"bench: {missing}", file=sys.stderr)
+        return 1
+    about = report.machine()
+    rows: list[report.Row] = []
+    for name in options.only:
+        print(f"bench: {name} …", end="", file=sys.stderr, flush=True)
+        began_s = time.monotonic()
+        rows += PARTS[name](QUICK if options.quick else Effort())
+        print(f" {time.monotonic() - began_s:.0f} s", file=sys.stderr)
+    print(", ".join(f"{key}: {value}" for key, value in about.items()))
+    print(report.table(rows))
+    if options.json:
+        Path(options.json).write_text(json.dumps(report.as_json(rows, about), indent=1) + "\n", encoding="utf-8")
+    if options.plot:
+        report.plot(rows, options.plot)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

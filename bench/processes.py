@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Processes that the bench starts: their environment, their end, and what the kernel counts of them.
+
+Used by the rest of the bench, in its one thread. Whatever is started here ends with the bench, also when that is
+killed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+def environment(home: Path) -> dict[str, str]:
+    """A user's environment with a home of its own: nothing that changes how Python or INDI behave."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "INDI", "COVERAGE"))}
+    return {**kept, "HOME": str(home)}
+
+
+def _end_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def start(command: Sequence[str], env: dict[str, str], *, log: Path | None = None) -> subprocess.Popen[bytes]:
+    """Start `command` in the project's folder with pipes as stdin and stdout; stderr goes to `log`, else to ours."""
+    stderr = None if log is None else log.open("ab")
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=env,
+            cwd=PROJECT,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 - there are no threads here
+        )
+    finally:
+        if stderr is not None:
+            stderr.close()
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End it, and wait until it is gone."""
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            try:
+                pipe.close()
+            except OSError:
+                pass
+
+
+class Helper:
+    """A Python module of the bench that runs as a process of its own, and answers a line with a line of JSON."""
+
+    def __init__(self, module: str, *arguments: str, env: dict[str, str]) -> None:
+        self._process = start([sys.executable, "-m", module, *arguments], env)
+        self.ready = self._read()
+        """What it said when it was ready."""
+
+    def ask(self, line: str) -> Any:
+        """Send a line, return the answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode() + b"\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self._process.args!r} ended")
+        return json.loads(line)
+
+    def close(self) -> None:
+        end(self._process)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process has used since it was started."""
+
+    at_s: float
+    cpu_s: float
+    wakeups: int
+    """How often one of its threads went to sleep and was woken (voluntary context switches)."""
+
+
+def usage(pid: int) -> Usage:
+    """What the kernel has counted for process `pid`, all threads together."""
+    cpu_ns = wakeups = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        cpu_ns += int((task / "schedstat").read_text().split()[0])
+        wakeups += int(_field(task / "status", "voluntary_ctxt_switches"))
+    return Usage(time.monotonic(), cpu_ns / 1e9, wakeups)
+
+
+def resident_mb(pid: int) -> float:
+    """Resident memory (VmRSS), MB of 1,000,000 bytes."""
+    return int(_field(Path(f"/proc/{pid}/status"), "VmRSS").split()[0]) * 1024 / 1e6
+
+
+def _field(path: Path, name: str) -> str:
+    for line in path.read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key == name:
+            return value.strip()
+    raise KeyError(name)
+
+
+def child(pid: int) -> int:
+    """The one child of a process: indiserver's driver."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    if len(children) != 1:
+        raise RuntimeError(f"process {pid} has {len(children)} children, not one")
+    return int(children[0])
