@@ -74,7 +74,6 @@ class Departure:
     Empty while the link is lost."""
 
 
-@lru_cache(maxsize=1)
 def this_boot() -> str:
     """Names this run of the machine; empty where the system does not say."""
     try:
