@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The device side of the INDI protocol 1.7: what a driver needs to be a device for INDI clients.
 
-`vectors.py` describes properties, `reader.py` turns the bytes of clients into events, `writer.py` turns
-vectors into bytes, and `device.py` ties them together for one device. A driver reads its standard input,
-feeds a Reader, and hands each event to the Device that it names; all its Devices write to one Output.
+`vectors.py` describes properties, `reader.py` turns the bytes of clients into events, of which `flood.py` drops what
+is out of date already, `writer.py` turns vectors into bytes, and `device.py` ties them together for one device. A
+driver reads its standard input, feeds a Reader, and hands each event to the Device that it names; all its Devices write
+to one Output.
 
 It knows nothing of focusers, imports nothing of the project, and nothing that a client sends can end it.
 """
 
 from .device import Device, Handler, Refused, parse_number
+from .flood import without_superseded
 from .reader import Event, GetProperties, Malformed, NewVector, Reader
 from .vectors import (
     Light,
@@ -51,4 +53,5 @@ __all__ = [
     "Value",
     "Vector",
     "parse_number",
+    "without_superseded",
 ]
