@@ -18,6 +18,9 @@ def main() -> int:
     if "--version" in sys.argv[1:]:
         print(f"indi_multifocus {__version__}")
         return 0
+    # From the first definition on whoever starts the driver may end it: that waits until it can be done in order.
+    ends = (signal.SIGTERM, signal.SIGINT)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     from .driver import Driver
     from .settings import load_settings
 
@@ -29,8 +32,9 @@ def main() -> int:
         print(f"indi_multifocus: {error}", file=sys.stderr)
         return 1
     driver = Driver(settings)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ends:
         signal.signal(number, lambda *_: driver.end())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)
     driver.run()
     return 0
 

@@ -105,6 +105,8 @@ class IndiClient:
         self.devices: dict[str, dict[str, Property]] = {}
         self.said: list[Said] = []
         self._marks = self._marked = 0
+        self.behind_a_server = False
+        """It is indiserver that speaks, which also tells each client what the others ask for."""
         self.ended = False
         """The other side has closed."""
 
@@ -137,8 +139,8 @@ class IndiClient:
         self.send(f"<new{kind}Vector device={quoteattr(device)} name={quoteattr(name)}>{elements}</new{kind}Vector>\n")
 
     def ask(self, device: str, name: str, values: Mapping[str, Value], kind: str = "") -> Said:
-        """`new`, and how that property is set next."""
-        self.read_what_is_there()
+        """`new`, and how that property is set next, when all that was sent before is dealt with."""
+        self.settle(device)
         since = len(self.said)
         self.new(device, name, values, kind)
         return self.next_said(device, name, since)
@@ -198,6 +200,13 @@ class IndiClient:
             f"a message of {text!r}",
         )
 
+    def wait_end(self) -> None:
+        """Read until the other side closes."""
+        end = time.monotonic() + DEADLINE_S
+        while not self.ended:
+            assert time.monotonic() < end, "the other side does not close"
+            self._read(0.01)
+
     def settle(self, device: str) -> None:
         """Read until the driver has dealt with all that was sent before."""
         self._marks += 1
@@ -205,11 +214,6 @@ class IndiClient:
         mark = f"{_MARK}{self._marks}"
         self.new(device, mark, {mark: "On"}, "Switch")
         self.wait(lambda: self._marked == self._marks, "the driver to deal with what was sent")
-
-    def read_what_is_there(self) -> None:
-        """Read what has arrived already."""
-        while self._read(0):
-            pass
 
     def _read(self, timeout_s: float) -> bool:
         if self.ended or not select.select([self._read_fd], [], [], timeout_s)[0]:
@@ -243,8 +247,8 @@ class IndiClient:
         tag, attributes = element.tag, element.attrib
         device, name, state = (attributes.get(key, "") for key in ("device", "name", "state"))
         message = attributes.get("message", "")
-        if tag.startswith("new"):
-            return  # indiserver lets every client know what the others ask for
+        if self.behind_a_server and tag.startswith("new"):
+            return
         assert "timestamp" in attributes, f"{tag} of {device}.{name} has no timestamp"
         if tag == "message":
             mark = re.search(_MARK + r"(\d+)", message)
@@ -551,6 +555,7 @@ class IndiServer:
         connection = socket.create_connection(("127.0.0.1", self.port), DEADLINE_S)
         connection.setblocking(True)
         client = FocuserClient(connection.fileno(), connection.fileno())
+        client.behind_a_server = True
         self._clients.append((connection, client))
         client.get_properties()
         client.wait(lambda: client.devices, "the driver to define its devices")

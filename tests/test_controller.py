@@ -540,12 +540,12 @@ def test_a_zero_and_the_move_after_it_are_each_carried_out_once(box: Box, lost: 
         box.open_well(simulator.port)
         box.move_and_wait(1, 7)
         # The answers are spoilt, and late; said again then, a zero would name the place on the way.
-        simulator.delay_replies(0.1)
+        simulator.delay_replies(0.05)
         simulator.lose_output(lost)
         box.controller.zero(1)
-        state = box.wait_done(1, box.controller.move(1, 20))
-        assert (state.current, state.fault) == (20, "")
-        assert simulator.shaft(1) >> firmware.BUILDS[2].shift == 27
+        state = box.wait_done(1, box.controller.move(1, 10))
+        assert (state.current, state.fault) == (10, "")
+        assert simulator.shaft(1) >> firmware.BUILDS[2].shift == 17
 
 
 def test_a_stop_while_replies_make_no_sense_cancels_the_move_that_was_to_be_said_again(box: Box) -> None:
@@ -553,7 +553,7 @@ def test_a_stop_while_replies_make_no_sense_cancels_the_move_that_was_to_be_said
         box.open_well(simulator.port)
         lines = Lines(simulator)
         simulator.lose_input(2)  # so it does not understand the move
-        simulator.delay_replies(0.3)
+        simulator.delay_replies(0.2)
         box.controller.tracing = True
         box.controller.move(1, 500)
         eventually(lambda: any(line.startswith("!") for line in box.traffic), "the reply that makes no sense")
@@ -611,10 +611,9 @@ def test_an_arrival_is_noticed_without_any_regular_poll(box: Box, generation: in
         box.controller.set_schedule(Schedule(moving_s=NEVER_S, idle_s=NEVER_S))
         box.open_well(simulator.port)
         lines = Lines(simulator)
-        first, second = box.controller.move(1, 30), box.controller.move(2, -55)
-        assert box.wait_done(1, first).current == 30
-        assert box.channel(2).moving
-        assert box.wait_done(2, second).current == -55
+        first, second = box.controller.move(1, 15), box.controller.move(2, -35)
+        assert box.wait_done(1, first).current == 15
+        assert box.wait_done(2, second).current == -35
         # One with each move, and one at each foretold arrival; some more where this machine was late.
         assert lines.polls() <= 12
 
@@ -875,16 +874,16 @@ def test_another_controller_on_the_same_cable_is_known_for_what_it_is(box: Box, 
 def test_noise_costs_a_moment_and_never_a_wrong_belief(box: Box, noise: bytes) -> None:
     with Simulator() as simulator:
         box.open_well(simulator.port)
-        box.controller.move(2, 30)
-        for steps in (10, -10):
+        box.controller.move(2, 10)
+        for steps in (5, -5):
             simulator.garbage(noise)
             state = box.move_and_wait(1, steps)
             assert (state.current, state.doubts, state.fault) == (steps, 0, "")
             simulator.garbage(noise)
-        box.wait(lambda now: now.channels[1].current == 30 and not now.channels[1].moving, "the other channel")
+        box.wait(lambda now: now.channels[1].current == 10 and not now.channels[1].moving, "the other channel")
         positions = {now.channels[0].current for now in box.snapshots if now.channels}
-        assert min(positions) == -10
-        assert max(positions) == 10
+        assert min(positions) == -5
+        assert max(positions) == 5
         assert all(now.link is not Link.LOST for now in box.snapshots)
 
 
@@ -930,7 +929,7 @@ def test_a_controller_that_falls_silent_is_lost_and_found_again(box: Box) -> Non
 
 def test_a_controller_that_is_slow_to_answer_is_waited_for(box: Box) -> None:
     with Simulator(speed=20) as simulator:
-        simulator.delay_replies(0.1)
+        simulator.delay_replies(0.05)
         box.open_well(simulator.port)
         assert box.move_and_wait(1, 100).current == 100
         assert box.move_and_wait(2, -100, via=-150).current == -100
@@ -1080,7 +1079,7 @@ def test_a_move_that_takes_too_long_while_nobody_asks_is_stopped(box: Box) -> No
 def test_a_slow_motor_has_the_time_that_it_needs_where_no_limit_is_set(box: Box) -> None:
     with Simulator(speed=0.8) as simulator:
         box.open_well(simulator.port)
-        assert box.move_and_wait(1, 60).fault == ""
+        assert box.move_and_wait(1, 25).fault == ""
 
 
 # Fans and temperatures
