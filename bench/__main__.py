@@ -2,7 +2,8 @@
 """`python -m bench`: measure our driver beside indi_moonlite_focus, and print the table.
 
 `--json FILE` and `--plot FILE` keep it; `--only NAME …` runs a part; `--quick` shows in a minute whether all of it
-works. DRIVER in the environment names another executable of our driver than the installed one. Exit status: 0 when it ran (targets missed are in the table), 1 when it could not.
+works. DRIVER in the environment names another executable of our driver than the installed one. Exit status: 0 when it
+ran (targets missed are in the table), 1 when it could not.
 """
 
 from __future__ import annotations
