@@ -5,10 +5,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 # The environment is made anew when the project's metadata changes or another PYTHON is asked for.
 READY := .venv/ready-$(subst /,_,$(PYTHON))
-SOURCES := $(wildcard indi_multifocus focus_cli scripts tests bench)
+SOURCES := $(wildcard indi_multifocus focus_cli scripts tests bench faults)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint clean setup
+.PHONY: help run test faults lint clean setup
 
 help: ## show this list
 	@echo "make run    serve a simulated controller by INDI on port 7624 and by focusd, until Ctrl-C"
@@ -16,6 +16,7 @@ help: ## show this list
 	@echo "            GENERATION=1|2 CHANNELS=n SPEED=x   of the simulated controller (2, 2, 1)"
 	@echo "            INDI_PORT=n FOCUSD_PORT=n   other TCP ports than 7624 and 9000"
 	@echo "make test   ruff, mypy and all tests, with the coverage figure"
+	@echo "make faults     thousands of schedules of faults, and the table of docs/reliability.md (FAULT_SECONDS=300)"
 	@echo "make lint   ruff and mypy alone"
 	@echo "make setup  what the others do first: system packages and .venv (PYTHON=python3)"
 	@echo "make clean  remove .venv and whatever else was made here"
@@ -25,6 +26,9 @@ run: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_FLAGS)
+
+faults: $(READY) ## exit status 1 when anything went wrong
+	$(BIN)/python -m faults
 
 lint: $(READY)
 	$(BIN)/ruff check .

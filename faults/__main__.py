@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`python -m faults`: thousands of schedules of faults, and the table of docs/reliability.md. `make faults` runs this.
+
+FAULT_SECONDS bounds the time (default 300), FAULT_SEED names the first seed (default: 0), and FAULT_REPLAY shows what
+happens in one schedule: "<seed> <kind>" as printed where something went wrong. The exit status is 1 when anything did.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+from indi_multifocus import __version__
+
+from .schedule import EVERYTHING, FAULTS, Outcome, run
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reliability.md"
+BEGIN, END = "<!-- what make faults found: begin -->\n", "<!-- end -->\n"
+BATCH = 8
+"""Schedules of one kind that a process carries out in one go."""
+
+
+@dataclass
+class Row:
+    """What became of the schedules of one kind."""
+
+    schedules: int = 0
+    injected: int = 0
+    commands: int = 0
+    losses: int = 0
+    right: int = 0
+    failed: int = 0
+    cautious: int = 0
+    unverified: int = 0
+    wrong: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        """One schedule more."""
+        self.schedules += 1
+        self.injected += sum(outcome.faults.values())
+        self.commands += outcome.commands
+        self.losses += outcome.losses
+        self.right += outcome.right
+        self.failed += outcome.failed
+        self.cautious += outcome.cautious
+        self.unverified += outcome.unverified
+        self.wrong += [(outcome.seed, problem) for problem in outcome.problems]
+
+
+def kinds_of(name: str) -> tuple[str, ...]:
+    """The faults that a schedule of this row may hold."""
+    return tuple(FAULTS) if name == EVERYTHING else (name,)
+
+
+def batch(name: str, first: int) -> tuple[str, list[Outcome]]:
+    """Some schedules of one kind; in a process of the pool."""
+    return name, [run(seed, kinds_of(name)) for seed in range(first, first + BATCH)]
+
+
+def measure(seconds: float, first_seed: int) -> dict[str, Row]:
+    """As many schedules as there is time for: half of them of one kind of fault, half of all kinds."""
+    rows = {name: Row() for name in (*FAULTS, EVERYTHING)}
+    names = [name for kind in FAULTS for name in (kind, EVERYTHING)]
+    end_s = time.monotonic() + seconds
+    workers = os.cpu_count() or 1
+    with ProcessPoolExecutor(workers) as pool:
+        work = ((names[number % len(names)], first_seed + number * BATCH) for number in count())
+        running = {pool.submit(batch, *next(work)) for _ in range(workers * 2)}
+        while running:
+            done = next(iter(running))
+            running.discard(done)
+            name, outcomes = done.result()
+            for outcome in outcomes:
+                rows[name].add(outcome)
+                for problem in outcome.problems:
+                    print(f'wrong: FAULT_REPLAY="{outcome.seed} {name}": {problem}', flush=True)
+            if time.monotonic() < end_s:
+                running.add(pool.submit(batch, *next(work)))
+    return rows
+
+
+def table(rows: dict[str, Row]) -> str:
+    """As Markdown."""
+    lines = [
+        "| fault | injected | schedules | links lost | right | order failed, said so | wrong, said so "
+        "| right, but not known | wrong or hung, not said |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    total = Row()
+    for name, row in rows.items():
+        lines.append(_line(name, row))
+        for key in ("schedules", "injected", "losses", "right", "failed", "cautious", "unverified", "wrong"):
+            setattr(total, key, getattr(total, key) + getattr(row, key))
+    lines.append(_line("**all**", total))
+    return "\n".join(lines) + "\n"
+
+
+def _line(name: str, row: Row) -> str:
+    numbers = (row.injected, row.schedules, row.losses, row.right, row.failed, row.unverified, row.cautious)
+    return f"| {name} | {' | '.join(map(str, numbers))} | {len({seed for seed, _ in row.wrong})} |"
+
+
+def write(text: str) -> None:
+    """Put it into the page, between the marks."""
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(before + BEGIN + text + END + after, encoding="utf-8")
+
+
+def main() -> int:
+    """Run until the time is over; the exit status."""
+    replay = os.environ.get("FAULT_REPLAY")
+    if replay:
+        seed, _, name = replay.partition(" ")
+        outcome = run(int(seed), kinds_of(name or EVERYTHING), print)
+        print(*outcome.problems, sep="\n")
+        return 1 if outcome.problems else 0
+    begun_s = time.monotonic()
+    first_seed = int(os.environ.get("FAULT_SEED", "0"))
+    rows = measure(float(os.environ.get("FAULT_SECONDS", "300")), first_seed)
+    taken_s = time.monotonic() - begun_s
+    made = Counter(
+        schedules=sum(row.schedules for row in rows.values()), wrong=sum(len(r.wrong) for r in rows.values())
+    )
+    commands = sum(row.commands for row in rows.values())
+    text = (
+        f"Version {__version__}, Python {platform.python_version()}, seeds from {first_seed}: "
+        f"{made['schedules']} schedules with {commands} commands in {taken_s:.0f} s.\n\n{table(rows)}"
+    )
+    print(text)
+    write(text)
+    return 1 if made["wrong"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,593 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Schedules of faults and commands, and the judgement on what the driver made of them.
+
+A schedule is a seed and the kinds of faults that it may hold. `run` carries one out in a world of its own, heals
+everything at its end, waits until all is quiet, and judges. What is held against the driver:
+
+- a position with state Ok or Idle that is not where the focuser really is, for longer than it takes to ask. The truth
+  is what the shaft has turned since somebody said what the place is called: a zero that reached the controller, or a
+  sync or reversal that the driver granted;
+- a position with state Ok that is not where the last order was to lead;
+- an order on the wire that nobody had given, or that was taken back;
+- a channel that is Busy for ever, or a link that does not come back by itself;
+- a loss of the link that is told more than once, and messages without end;
+- an exception anywhere.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from .world import World
+
+GRACE_S = 12.0
+"""Longer than a wrong position may be shown: the idle polling period, and the longest time-out for a reply."""
+
+QUIET_S = 15.0
+"""After the last motor has come to rest, all must be known after this: a poll, a time-out, the longest back-off."""
+
+MOST_S = 600.0
+"""No schedule's last moves take longer than this."""
+
+NEVER_S = 1e9
+
+ANYWHERE = range(-9_999_999, 10_000_000)
+"""Where an order that waits for a zero may lead, as it is not known yet what it will mean."""
+
+
+@dataclass
+class Frame:
+    """What the places of one channel are called: `position` is the one where the shaft was at `shaft` (steps)."""
+
+    position: float = 0.0
+    shaft: float = 0.0
+    sign: int = 1
+    slack: float = 1.0
+    """Positions are steps rounded down, and a reversal turns the rounding round."""
+
+    def position_of(self, shaft: float) -> float:
+        """The true position, in steps and fractions of one."""
+        return self.position + self.sign * (shaft - self.shaft)
+
+
+@dataclass
+class Outcome:
+    """What one schedule led to."""
+
+    seed: int
+    faults: Counter[str] = field(default_factory=Counter)
+    commands: int = 0
+    right: int = 0
+    """Channels that were right at the end, and said so."""
+    failed: int = 0
+    """Right, and said that the last order was not carried out."""
+    unverified: int = 0
+    """Wrong, and said so."""
+    cautious: int = 0
+    """Right, and said that it was not known."""
+    losses: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+class Schedule:
+    """One world, and what is done to it."""
+
+    def __init__(self, world: World, kinds: tuple[str, ...]) -> None:
+        self._world = world
+        self._kinds = kinds
+        self._random = world.random
+        self.outcome = Outcome(0)
+        self._frames = {channel: Frame() for channel in self._channels()}
+        self._ordered: dict[int, int | None] = dict.fromkeys(self._channels())
+        """Where the last order was to lead, where that can be told."""
+        self._wrong_since: dict[int, float | None] = dict.fromkeys(self._channels())
+        self._heard = 0
+        self._lost: set[str] = set()
+        self._healed = False
+        self._unnoticed = False
+        for channel, motor in enumerate(world.box.motors, 1):
+            motor.zeroed = partial(self._zeroed, channel)
+
+    def _channels(self) -> range:
+        return range(1, self._world.channels + 1)
+
+    # --- The run ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """From the first connection to the judgement."""
+        world, chance = self._world, self._random
+        self._start()
+        world.run_for(3.0)
+        for _ in range(chance.randint(4, 16)):
+            if chance.random() < 0.4:
+                self._inject(chance.choice(self._kinds))
+            else:
+                self._command()
+            pause_s = chance.choice((0.0, 0.001, 0.01, 0.1, 0.1, 0.5, 0.5, 2.0, 2.0, 8.0, 30.0)) * chance.random()
+            self._watch(pause_s)
+        self._settle()
+        self._judge()
+
+    def _start(self) -> None:
+        self._world.start_driver()
+        self._heard = 0
+        self._lost.clear()
+        self._world.view.when_set = self._was_set
+        self._ordered = dict.fromkeys(self._ordered)
+        for channel in self._channels():
+            self._say(channel, "CONNECTION", "Switch", {"CONNECT": "On"})
+
+    def _watch(self, seconds: float) -> None:
+        """Let time pass, and look at what is shown meanwhile."""
+        end_s = self._world.now + seconds
+        while True:
+            self._world.run_for(min(1.0, max(0.0, end_s - self._world.now)))
+            self._look()
+            self._hear()
+            if self._world.now >= end_s:
+                return
+
+    def _settle(self) -> None:
+        """Heal everything, and wait until all is quiet."""
+        world = self._world
+        self._healed = True
+        world.box.heal()
+        if world.driver is None:
+            self._start()
+        end_s = world.now + MOST_S
+        quiet_s = 0.0
+        while quiet_s < QUIET_S and world.now < end_s:
+            self._watch(1.0)
+            for channel in self._channels():
+                if world.view.states.get((_name(channel), "CONNECTION")) == "Alert":
+                    self._say(channel, "CONNECTION", "Switch", {"CONNECT": "On"})  # never before connected: the user's
+            quiet_s = 0.0 if world.box.moving() or self._busy() else quiet_s + 1.0
+
+    def _busy(self) -> bool:
+        states = self._world.view.states
+        return any(states.get((_name(channel), "ABS_FOCUS_POSITION")) == "Busy" for channel in self._channels())
+
+    # --- Commands ---------------------------------------------------------------------------------------------------
+
+    def _say(self, channel: int, name: str, kind: str, values: dict[str, object]) -> None:
+        elements = "".join(f'<one{kind} name="{key}">{value}</one{kind}>' for key, value in values.items())
+        self._world.say(f'<new{kind}Vector device="{_name(channel)}" name="{name}">{elements}</new{kind}Vector>')
+
+    def _command(self) -> None:
+        world, chance = self._world, self._random
+        if world.driver is None:
+            return
+        self.outcome.commands += 1
+        channel = chance.choice(self._channels())
+        what = chance.choices(
+            ("move", "relative", "abort", "zero", "sync", "reverse", "backlash", "fans", "reconnect", "burst"),
+            (40, 10, 12, 6, 5, 3, 4, 2, 3, 5),
+        )[0]
+        if what == "move":
+            self._move(channel)
+        elif what == "burst":
+            for _ in range(chance.randint(2, 12)):
+                self._move(channel) if chance.random() < 0.85 else self._abort(channel)
+        elif what == "relative":
+            side = chance.choice(("FOCUS_INWARD", "FOCUS_OUTWARD"))
+            self._say(channel, "FOCUS_MOTION", "Switch", {side: "On"})
+            self._order(channel, "REL_FOCUS_POSITION", {"FOCUS_RELATIVE_POSITION": self._distance()})
+        elif what == "abort":
+            self._abort(channel)
+        elif what == "zero":
+            # Whatever waits for it is ordered when it is done; so is where it leads.
+            self._forget(channel)
+            self._say(channel, "FOCUS_SYNC", "Number", {"FOCUS_SYNC_VALUE": 0})
+            if (
+                world.view.states.get((_name(channel), "FOCUS_SYNC")) == "Busy"
+                and world.allowed.get(channel) != ANYWHERE
+            ):
+                world.allowed[channel] = ()
+        elif what == "sync":
+            self._forget(channel)
+            self._say(channel, "FOCUS_SYNC", "Number", {"FOCUS_SYNC_VALUE": chance.randint(-5000, 5000)})
+        elif what == "reverse":
+            self._forget(channel)
+            side = chance.choice(("INDI_ENABLED", "INDI_DISABLED"))
+            self._say(channel, "FOCUS_REVERSE_MOTION", "Switch", {side: "On"})
+        elif what == "backlash":
+            self._say(channel, "FOCUS_BACKLASH_TOGGLE", "Switch", {"INDI_ENABLED": "On"})
+            self._say(channel, "FOCUS_BACKLASH_STEPS", "Number", {"FOCUS_BACKLASH_VALUE": chance.choice((0, 20, 200))})
+        elif what == "fans":
+            self._say(1, "FAN", "Switch", {chance.choice(("INDI_ENABLED", "INDI_DISABLED")): "On"})
+        else:
+            self._forget(channel)
+            self._say(channel, "CONNECTION", "Switch", {"DISCONNECT": "On"})
+            self._watch(chance.choice((0.0, 0.1, 3.0)))
+            self._say(channel, "CONNECTION", "Switch", {"CONNECT": "On"})
+
+    def _distance(self) -> int:
+        chance = self._random
+        return chance.choice((1, chance.randint(1, 20), chance.randint(50, 400), chance.randint(1000, 4000)))
+
+    def _move(self, channel: int) -> None:
+        here = float(self._value(channel, "ABS_FOCUS_POSITION", "FOCUS_ABSOLUTE_POSITION") or 0)
+        goal = round(here) + self._random.choice((-1, 1)) * self._distance()
+        self._order(channel, "ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": goal})
+
+    def _order(self, channel: int, name: str, values: dict[str, object]) -> None:
+        world = self._world
+        assert world.driver is not None
+        focuser = world.driver.focusers[channel - 1]
+        before = focuser._moved
+        self._say(channel, name, "Number", values)
+        if focuser._held:
+            world.allowed[channel] = ANYWHERE
+            self._ordered[channel] = None
+        if focuser._moved == before:
+            return  # refused, or held until a zero is done
+        world.allowed[channel] = focuser._course
+        self._ordered[channel] = focuser.memory.position(focuser._course[-1])
+
+    def _abort(self, channel: int) -> None:
+        self._forget(channel)
+        self._world.allowed[channel] = ()
+        self._say(channel, "FOCUS_ABORT_MOTION", "Switch", {"ABORT": "On"})
+
+    def _forget(self, channel: int) -> None:
+        """What was ordered before is not wanted any more."""
+        self._ordered[channel] = None
+
+    # --- Faults -----------------------------------------------------------------------------------------------------
+
+    def _inject(self, kind: str) -> None:
+        if kind in POWER and self._world.box.moving():
+            if not self._watched():
+                return  # nobody could know of it: docs/reliability.md says so
+            self._unnoticed = True
+        self.outcome.faults[kind] += 1
+        self._world.note(f"fault: {kind}")
+        FAULTS[kind](self)
+
+    def _watched(self) -> bool:
+        """Whether a driver has every channel connected."""
+        states = self._world.view.states
+        connected = all(states.get((_name(channel), "CONNECTION")) == "Ok" for channel in self._channels())
+        return self._world.driver is not None and connected
+
+    def _noticed(self) -> bool:
+        """Whether the driver knows of the last power failure in mid-move."""
+        self._unnoticed &= self._world.view.states.get((_name(1), "FOCUS_LINK")) != "Alert"
+        return not self._unnoticed
+
+    def _later(self, delay_s: float, action: Callable[[], None]) -> None:
+        """Do this later, unless all is healed by then."""
+        self._world.at(delay_s, lambda: None if self._healed else action())
+
+    def for_a_while(self, begin: Callable[[], None], end: Callable[[], None], least_s: float = 0.0) -> None:
+        """A fault, and its end some time later."""
+        begin()
+        longest_s = self._random.choice((0.05, 0.3, 1.0, 4.0, 15.0, 60.0))
+        self._later(least_s + longest_s * self._random.random(), end)
+
+    def _cable(self) -> None:
+        self.for_a_while(self._world.box.pull, self._world.box.plug)
+
+    def _cable_and_port(self) -> None:
+        """Pulled, and when it is back somebody else has the port, or it is not ours to open."""
+        box = self._world.box
+        refusal = self._random.choice(("no permission to open", "in use by another program:"))
+
+        def back() -> None:
+            box.plug()
+            self.for_a_while(lambda: setattr(box, "refusal", refusal), lambda: setattr(box, "refusal", ""))
+
+        self.for_a_while(box.pull, back)
+
+    def _power_by_usb(self) -> None:
+        box = self._world.box
+
+        def off() -> None:
+            box.power_off()
+            box.pull()
+
+        def on() -> None:
+            box.power_on()
+            box.plug()
+
+        self.for_a_while(off, on)
+
+    def _power_behind_a_uart(self) -> None:
+        # Nobody could see it from one poll to the next; no controller starts so soon.
+        least_s = self._world.settings.moving_s + 0.1
+        self.for_a_while(self._world.box.power_off, self._world.box.power_on, least_s)
+
+    def _flag(self, name: str) -> None:
+        box = self._world.box
+        self.for_a_while(lambda: setattr(box, name, True), lambda: setattr(box, name, False))
+
+    def _babble(self) -> None:
+        world, chance = self._world, self._random
+        texts = (b"$GPGGA,123519,4807.038,N*47\r\n", b"\xff\x00" * 20, b"OK\r\n", b"T1=+000000\r\n", b"$\r\n")
+        text = chance.choice(texts)
+        end_s = world.now + chance.choice((0.1, 1.0, 10.0)) * chance.random()
+
+        def say() -> None:
+            world.box.noise(text)
+            if world.now < end_s:
+                self._later(chance.choice((0.003, 0.05, 0.3)), say)
+
+        say()
+
+    def _noise_to_host(self) -> None:
+        length = self._random.choice((1, 3, 40, 300, 5000))
+        self._world.box.noise(_not_digits(self._random.randbytes(length)))
+
+    def _change_replies(self, change: Callable[[bytes], bytes]) -> None:
+        self._world.box.change_reply += [change] * self._random.choice((1, 1, 2, 5))
+
+    def _truncate(self) -> None:
+        chance = self._random
+        self._change_replies(lambda reply: reply[: chance.randint(0, max(0, len(reply) - 1))])
+
+    def _merge(self) -> None:
+        self._change_replies(lambda reply: reply.rstrip(b"\r\n"))
+
+    def _mangle(self) -> None:
+        chance = self._random
+
+        def change(reply: bytes) -> bytes:
+            spoilt = bytearray(reply)
+            for _ in range(chance.choice((1, 1, 3, 10))):
+                if spoilt:
+                    spoilt[chance.randrange(len(spoilt))] = chance.choice((0, 0x80, 0xFF, 0x0A, 0x3F, 0x24))
+            return bytes(spoilt)
+
+        self._change_replies(change)
+
+    def _double(self) -> None:
+        self._change_replies(lambda reply: reply * 2)
+
+    def _swap(self) -> None:
+        chance = self._random
+        other = (b"?\r\n", b"$\r\n", b"0\r\n", b"1\r\n", b"FAILED\r\n", b"21.0625\r\n", b"\r\n")
+        self._change_replies(lambda reply: chance.choice(other))
+
+    def _delay(self) -> None:
+        box = self._world.box
+        late_s = self._random.choice((0.01, 0.2, 1.5, 3.0, 7.0))
+        self.for_a_while(lambda: setattr(box, "delay_s", late_s), lambda: setattr(box, "delay_s", 0.0))
+
+    def _lose_output(self) -> None:
+        self._world.box.lose_output += self._random.choice((1, 1, 2, 10, 60))
+
+    def _lose_input(self) -> None:
+        self._world.box.lose_input += self._random.choice((1, 1, 2, 5))
+
+    def _mangle_input(self) -> None:
+        chance = self._random
+        spoil: tuple[Callable[[int], int], ...] = (
+            lambda byte: byte | 0x80,
+            lambda byte: 0,
+            lambda byte: ord("9") - (byte - ord("0")) if chr(byte).isdigit() else byte ^ 0x20,
+        )
+        self._world.box.change_input += [chance.choice(spoil) for _ in range(chance.choice((1, 1, 3)))]
+
+    def _stray_input(self) -> None:
+        self._world.box.stray_input(self._random.choice((b"\n", b"\r\n", b"?", b"1", b"\x00", b"1+", b"@x")))
+
+    def _stall(self) -> None:
+        world, channel = self._world, self._random.choice(self._channels())
+        firmware = world.box.firmware
+        self.for_a_while(
+            lambda: firmware.stall(channel, True, world.now), lambda: firmware.stall(channel, False, world.now)
+        )
+
+    def _kill(self) -> None:
+        self._restart(self._world.kill_driver)
+
+    def _end(self) -> None:
+        self._restart(self._world.end_driver)
+
+    def _restart(self, end: Callable[[], None]) -> None:
+        world, chance = self._world, self._random
+        if world.driver is None:
+            return
+        delay_s = chance.choice((0.0, 0.001, 0.01, 0.1))
+
+        def stop() -> None:
+            if world.driver is not None and self._noticed():
+                end()
+                self._later(chance.choice((0.1, 1.0, 20.0)), start)
+
+        def start() -> None:
+            if world.driver is None:
+                self._start()
+
+        self._later(delay_s, stop)
+
+    def _blackout(self) -> None:
+        """Computer and controller lose their power together."""
+        world = self._world
+        if world.driver is None:
+            return
+        world.kill_driver()
+        world.box.power_off()
+        world.boot = f"00000000-0000-0000-0000-{self._random.randrange(10**12):012d}"
+
+        def back() -> None:
+            world.box.power_on()
+            world.box.plug()
+            if world.driver is None:
+                self._start()
+
+        self._later(self._random.choice((1.0, 20.0, 200.0)), back)
+
+    # --- What is held against the driver ----------------------------------------------------------------------------
+
+    def _value(self, channel: int, name: str, element: str) -> str:
+        return self._world.view.values.get((_name(channel), name), {}).get(element, "")
+
+    def _zeroed(self, channel: int) -> None:
+        frame = self._frames[channel]
+        frame.position, frame.shaft = 0.0, self._world.box.shaft_steps(channel)
+
+    def _was_set(self, device: str, name: str) -> None:
+        """What the driver grants changes what places are called."""
+        if name == "CONNECTION":
+            self._hear()
+            self._lost.discard(device)
+        if name not in ("FOCUS_SYNC", "FOCUS_REVERSE_MOTION"):
+            return
+        view = self._world.view
+        channel = int(device.rpartition(" ")[2])
+        frame, shaft = self._frames[channel], self._world.box.shaft_steps(channel)
+        state, values = view.states[device, name], view.values[device, name]
+        if name == "FOCUS_SYNC" and state == "Ok" and float(values["FOCUS_SYNC_VALUE"]) != 0:
+            frame.position, frame.shaft = float(values["FOCUS_SYNC_VALUE"]), shaft
+            frame.slack = 1.0
+        elif name == "FOCUS_REVERSE_MOTION" and state == "Ok":
+            sign = -1 if values["INDI_ENABLED"] == "On" else 1
+            if sign != frame.sign:
+                frame.position, frame.shaft, frame.sign = frame.position_of(shaft), shaft, sign
+                frame.slack += 2.0
+
+    def _error(self, channel: int) -> float:
+        """How wrong the shown position is, in steps; 0 where it is as right as it can be."""
+        shown = float(self._value(channel, "ABS_FOCUS_POSITION", "FOCUS_ABSOLUTE_POSITION"))
+        frame = self._frames[channel]
+        error = abs(shown - frame.position_of(self._world.box.shaft_steps(channel)))
+        return error if error > frame.slack else 0.0
+
+    def _look(self) -> None:
+        """A wrong position that is shown as right, for longer than it takes to ask, is a lie."""
+        world = self._world
+        for channel in self._channels():
+            state = world.view.states.get((_name(channel), "ABS_FOCUS_POSITION"), "")
+            wrong = world.driver is not None and state in ("Ok", "Idle") and self._error(channel) > 0
+            since_s = self._wrong_since[channel]
+            if not wrong:
+                self._wrong_since[channel] = None
+            elif since_s is None:
+                self._wrong_since[channel] = world.now
+            elif world.now - since_s > GRACE_S:
+                self._wrong_since[channel] = NEVER_S  # said once
+                self._blame(f"channel {channel}: {state}, but wrong by {self._error(channel):.1f} steps")
+
+    def _hear(self) -> None:
+        """A loss is told once, and nothing without end."""
+        messages = self._world.view.messages
+        for device, message in messages[self._heard :]:
+            if message.endswith("trying to get it back"):
+                self.outcome.losses += device.endswith(" 1")
+                if device in self._lost:
+                    self._blame(f"the loss is told again: {message}")
+                self._lost.add(device)
+            elif message.endswith("the controller is back"):
+                self._lost.discard(device)
+            elif "the driver failed" in message or "internal error" in message:
+                self._blame(message)
+        self._heard = len(messages)
+        most = 60 + 20 * self.outcome.commands + 6 * sum(self.outcome.faults.values())
+        if len(messages) > most:
+            self._blame(f"{len(messages)} messages")
+            messages.clear()
+            self._heard = 0
+
+    def _judge(self) -> None:
+        world, view, outcome = self._world, self._world.view, self.outcome
+        for channel in self._channels():
+            device = _name(channel)
+            connection = view.states.get((device, "CONNECTION"))
+            link = self._value(channel, "FOCUS_LINK_INFO", "LINK")
+            if connection != "Ok" or link != "up":
+                self._blame(f"channel {channel}: the link is not back: {connection} {link!r}")
+                continue
+            state = view.states[device, "ABS_FOCUS_POSITION"]
+            error = self._error(channel)
+            verified = self._value(channel, "FOCUS_LINK_INFO", "POSITION") == "verified"
+            ordered = self._ordered[channel]
+            shown = float(self._value(channel, "ABS_FOCUS_POSITION", "FOCUS_ABSOLUTE_POSITION"))
+            if state == "Busy":
+                self._blame(f"channel {channel}: Busy for ever")
+            elif error and (state != "Alert" or verified):
+                self._blame(f"channel {channel}: {state}, verified: {verified}, but wrong by {error:.1f} steps")
+            elif state == "Ok" and ordered is not None and shown != ordered:
+                self._blame(f"channel {channel}: Ok at {shown:.0f}, but the last order was {ordered}")
+            elif error:
+                outcome.unverified += 1
+            elif not verified:
+                outcome.cautious += 1
+            elif state == "Alert":
+                outcome.failed += 1
+            else:
+                outcome.right += 1
+        for problem in world.problems:
+            self._blame(problem)
+
+    def _blame(self, problem: str) -> None:
+        self.outcome.problems.append(f"at {self._world.now - 1000:.3f} s: {problem}")
+
+
+def _name(channel: int) -> str:
+    return f"MultiFocus {channel}"
+
+
+def _not_digits(data: bytes) -> bytes:
+    """Noise that is no reply by chance."""
+    return bytes(byte if byte not in b"0123456789" else 0xFE for byte in data)
+
+
+FAULTS: dict[str, Callable[[Schedule], None]] = {
+    "cable pulled and plugged in again": Schedule._cable,
+    "cable pulled, then the port forbidden or held by another program": Schedule._cable_and_port,
+    "power of a controller fed by its USB cable": Schedule._power_by_usb,
+    "power of a controller behind a UART (the port stays)": Schedule._power_behind_a_uart,
+    "power of controller and computer": Schedule._blackout,
+    "no reply": partial(Schedule._flag, name="silent"),
+    "echo": partial(Schedule._flag, name="echo"),
+    "`?` to everything": partial(Schedule._flag, name="unknown"),
+    "another instrument's chatter": Schedule._babble,
+    "noise to the computer": Schedule._noise_to_host,
+    "replies cut short": Schedule._truncate,
+    "replies without their line ends": Schedule._merge,
+    "replies with NUL, non-ASCII and other wrong bytes": Schedule._mangle,
+    "replies twice": Schedule._double,
+    "another reply than the right one": Schedule._swap,
+    "replies that come late, also after the time-out": Schedule._delay,
+    "bytes lost on the way to the computer": Schedule._lose_output,
+    "bytes lost on the way to the controller": Schedule._lose_input,
+    "wrong bytes on the way to the controller": Schedule._mangle_input,
+    "stray bytes on the way to the controller": Schedule._stray_input,
+    "a motor that does not turn": Schedule._stall,
+    "driver killed (SIGKILL)": Schedule._kill,
+    "driver ended (SIGTERM)": Schedule._end,
+}
+"""What can go wrong, by what it is called in the table."""
+
+POWER = ("power of a controller fed by its USB cable", "power of a controller behind a UART (the port stays)")
+
+EVERYTHING = "several of these together"
+
+
+def run(seed: int, kinds: tuple[str, ...] = tuple(FAULTS), trace: Callable[[str], None] | None = None) -> Outcome:
+    """Carry out one schedule. `trace` gets what is said on the serial line, and what the driver says to its clients."""
+    home = Path(tempfile.mkdtemp(prefix="faults-"))
+    world = World(seed, home)
+    if trace is not None:
+        world.trace = trace
+    schedule = Schedule(world, kinds)
+    schedule.outcome.seed = seed
+    try:
+        with world.inhabited():
+            schedule.run()
+    except Exception:
+        schedule._blame(traceback.format_exc())
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    return schedule.outcome
+
+
+__all__ = ["EVERYTHING", "FAULTS", "Outcome", "run"]
