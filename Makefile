@@ -5,10 +5,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 # The environment is made anew when the project's metadata changes or another PYTHON is asked for.
 READY := .venv/ready-$(subst /,_,$(PYTHON))
-SOURCES := $(wildcard indi_multifocus focus_cli scripts tests bench faults)
+SOURCES := $(wildcard indi_multifocus focus_cli warwick scripts tests bench faults)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults lint clean setup
+.PHONY: help run test test-packages faults lint clean setup
 
 help: ## show this list
 	@echo "make run    serve a simulated controller by INDI on port 7624 and by focusd, until Ctrl-C"
@@ -16,9 +16,12 @@ help: ## show this list
 	@echo "            GENERATION=1|2 CHANNELS=n SPEED=x   of the simulated controller (2, 2, 1)"
 	@echo "            INDI_PORT=n FOCUSD_PORT=n   other TCP ports than 7624 and 9000"
 	@echo "make test   ruff, mypy and all tests, with the coverage figure"
+	@echo "make test-packages   the tests that build and install: rpm, systemd, udev, INDI Web Manager, several machines"
 	@echo "make faults     thousands of schedules of faults, and the table of docs/reliability.md (FAULT_SECONDS=300)"
 	@echo "make lint   ruff and mypy alone"
 	@echo "make setup  what the others do first: system packages and .venv (PYTHON=python3)"
+	@echo "make install    driver, focusd and focus into PREFIX (/usr/local), below DESTDIR if given; make uninstall"
+	@echo "make rpm        the four rpm packages, into dist"
 	@echo "make clean  remove .venv and whatever else was made here"
 
 run: $(READY)
@@ -30,6 +33,10 @@ test: lint
 faults: $(READY) ## exit status 1 when anything went wrong
 	$(BIN)/python -m faults
 
+test-packages: $(READY)
+	@sh packaging/setup-tests.sh
+	$(BIN)/python -m pytest -m packages $(PYTEST_FLAGS) tests/packaging
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict $(SOURCES)
@@ -38,6 +45,8 @@ setup: $(READY)
 
 $(READY): setup.cfg pyproject.toml scripts/setup.sh
 	@PYTHON="$(PYTHON)" READY="$@" sh scripts/setup.sh
+
+include packaging/install.mk
 
 clean:
 	rm -rf .venv build dist *.egg-info .coverage .coverage.* htmlcov \

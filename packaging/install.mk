@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# `make install`, `make uninstall`, and the parts of it that the rpm packages consist of. Included by the Makefile;
+# needs nothing but make, install, sed and Python itself. Where things go can be said one by one, and is for
+# PREFIX=/usr where a distribution's packages have it.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+BINDIR ?= $(PREFIX)/bin
+LIBEXECDIR ?= $(PREFIX)/libexec
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+UDEVDIR ?= $(PREFIX)/lib/udev/rules.d
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
+SYSCONFDIR ?= /etc
+# Whatever the prefix: KStars and INDI Web Manager look here and nowhere else.
+INDIDATADIR ?= /usr/share/indi
+# The folder in PREFIX that PYTHON searches for packages.
+SITELIB ?= $(shell $(PYTHON) packaging/sitelib.py "$(PREFIX)")
+
+INTERPRETER = $(shell command -v $(PYTHON))
+COPY = install -D -p -m 0644
+MODULES := $(wildcard indi_multifocus/*.py indi_multifocus/indi/*.py focus_cli/*.py warwick/observatory/multifocus/*.py)
+# What is made from a template: paths and names filled in.
+FILLED = sed -e 's|/usr/bin/|$(BINDIR)/|g' -e 's|/usr/libexec/|$(LIBEXECDIR)/|g' \
+    -e 's|/etc/focusd/|$(SYSCONFDIR)/focusd/|g' -e 's|@PYTHON@|$(INTERPRETER)|g' -e 's|@SITELIB@|$(SITELIB)|g'
+
+# $(call command,name,module)
+define command
+	install -d $(DESTDIR)$(BINDIR)
+	$(FILLED) -e 's|@NAME@|$(1)|g' -e 's|@MODULE@|$(2)|g' packaging/command.in > $(DESTDIR)$(BINDIR)/$(1)
+	chmod 0755 $(DESTDIR)$(BINDIR)/$(1)
+endef
+
+install: install-python install-server install-client ## into PREFIX (/usr/local), below DESTDIR
+	@[ -n "$(DESTDIR)" ] || sh packaging/after-install.sh "$(INTERPRETER)"
+
+install-python:
+	for file in $(MODULES); do $(COPY) $$file $(DESTDIR)$(SITELIB)/$$file || exit; done
+	# The INDI server that focusd starts runs the driver by this.
+	install -p -m 0755 focus_cli/indi_multifocus $(DESTDIR)$(SITELIB)/focus_cli/indi_multifocus
+
+install-server:
+	$(call command,indi_multifocus,indi_multifocus.__main__)
+	$(call command,focusd,focus_cli.focusd)
+	install -d $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/focusd
+	$(FILLED) packaging/indi-multifocus-server.in > $(DESTDIR)$(LIBEXECDIR)/indi-multifocus-server
+	chmod 0755 $(DESTDIR)$(LIBEXECDIR)/indi-multifocus-server
+	for unit in focusd@ indi-multifocus@; do \
+	    $(FILLED) packaging/systemd/$$unit.service > $(DESTDIR)$(UNITDIR)/$$unit.service || exit; \
+	    chmod 0644 $(DESTDIR)$(UNITDIR)/$$unit.service; \
+	done
+	$(COPY) packaging/sysusers/focusd.conf $(DESTDIR)$(SYSUSERSDIR)/focusd.conf
+	$(COPY) packaging/udev/60-multifocus.rules $(DESTDIR)$(UDEVDIR)/60-multifocus.rules
+	$(COPY) xml/indi_multifocus.xml $(DESTDIR)$(INDIDATADIR)/indi_multifocus.xml
+
+install-client:
+	$(call command,focus,focus_cli.focus)
+	$(COPY) packaging/completion/focus $(DESTDIR)$(COMPLETIONDIR)/focus
+
+install-clasp:
+	$(COPY) clasp.json $(DESTDIR)$(SYSCONFDIR)/focusd/clasp.json
+	$(COPY) packaging/udev/10-clasp-focuser.rules $(DESTDIR)$(UDEVDIR)/10-clasp-focuser.rules
+
+uninstall: ## remove what install has put there; configurations and saved positions stay
+	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,indi_multifocus focusd focus) \
+	    $(DESTDIR)$(LIBEXECDIR)/indi-multifocus-server \
+	    $(addprefix $(DESTDIR)$(UNITDIR)/,focusd@.service indi-multifocus@.service) \
+	    $(DESTDIR)$(SYSUSERSDIR)/focusd.conf $(DESTDIR)$(UDEVDIR)/60-multifocus.rules \
+	    $(DESTDIR)$(INDIDATADIR)/indi_multifocus.xml $(DESTDIR)$(COMPLETIONDIR)/focus
+	rm -rf $(addprefix $(DESTDIR)$(SITELIB)/,indi_multifocus focus_cli warwick/observatory/multifocus)
+	# These two may be others', too.
+	@rmdir $(DESTDIR)$(SITELIB)/warwick/observatory $(DESTDIR)$(SITELIB)/warwick 2>/dev/null || true
+
+RPM_FILES := Makefile setup.cfg pyproject.toml README.md LICENSE CHANGELOG.md clasp.json test.json \
+    indi_multifocus focus_cli warwick packaging scripts xml
+# Where they are built, and where they are put.
+RPM_BUILD ?= build/rpm
+RPM_DIR ?= dist
+# On Debian what the packages need is there, but not as rpm packages.
+RPM_FLAGS ?= $(if $(wildcard /etc/debian_version),--nodeps)
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' indi_multifocus/__init__.py)
+
+rpm: ## the four rpm packages, into dist/
+	@command -v rpmbuild >/dev/null || { echo "make rpm: install rpm-build (on Debian: rpm)" >&2; exit 1; }
+	rm -rf $(RPM_BUILD)
+	mkdir -p $(RPM_BUILD)/SOURCES $(RPM_BUILD)/SPECS $(RPM_DIR)
+	tar --create --gzip --file $(RPM_BUILD)/SOURCES/indi_multifocus-$(VERSION).tar.gz --sort=name --owner=0 --group=0 \
+	    --exclude=__pycache__ --transform 's|^|indi_multifocus-$(VERSION)/|' $(RPM_FILES)
+	for spec in $(notdir $(wildcard packaging/rpm/*.spec)); do \
+	    sed 's|@VERSION@|$(VERSION)|' packaging/rpm/$$spec > $(RPM_BUILD)/SPECS/$$spec && \
+	    rpmbuild -ba --define "_topdir $(abspath $(RPM_BUILD))" $(RPM_FLAGS) $(RPM_BUILD)/SPECS/$$spec || exit; \
+	done
+	cp $(RPM_BUILD)/RPMS/noarch/*.rpm $(RPM_BUILD)/SRPMS/*.rpm $(RPM_DIR)/
+	rm -rf $(RPM_BUILD)
+
+.PHONY: install install-python install-server install-client install-clasp uninstall rpm

@@ -1,0 +1,24 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# What `make test-packages` needs beyond `make test`: installed where it is missing, if this is Debian and we are root.
+# Else the tests that need it are skipped, and say so.
+set -eu
+
+missing() {
+    command -v rpmbuild >/dev/null || echo rpm
+    command -v systemd-analyze >/dev/null || echo systemd
+    command -v udevadm >/dev/null || echo udev
+    command -v ip >/dev/null || echo iproute2
+    [ -e /usr/share/bash-completion/bash_completion ] || echo bash-completion
+}
+
+packages=$(missing | tr '\n' ' ')
+[ -n "$packages" ] || exit 0
+if ! command -v apt-get >/dev/null || [ "$(id -u)" -ne 0 ]; then
+    echo "tests will be skipped for want of: $packages" >&2
+    exit 0
+fi
+apt-get -q update
+# shellcheck disable=SC2086 # the names are to be split
+env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends $packages

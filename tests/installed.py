@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Running what was installed, from where it was installed: for the tests in tests/packaging."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Callable, TypeVar
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+PATIENCE_S = 45.0
+T = TypeVar("T")
+
+
+def until(condition: Callable[[], T], what: str, within_s: float = PATIENCE_S) -> T:
+    """Wait for a true value and return it."""
+    end_s = time.monotonic() + within_s
+    while time.monotonic() < end_s:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"{what}: not within {within_s:.0f} s")
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def listens(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether somebody accepts connections there."""
+    try:
+        socket.create_connection((host, port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
+
+
+def needs(*commands: str, root: bool = False) -> None:
+    """Skip the test where something is missing."""
+    for command in commands:
+        if shutil.which(command, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None:
+            pytest.skip(f"{command} is not installed")
+    if root and os.geteuid() != 0:
+        pytest.skip("needs root")
+
+
+def run(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run to the end; its status and what it said."""
+    options.setdefault("timeout", 300)
+    return subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, stdin=subprocess.DEVNULL, **options
+    )
+
+
+def make(*arguments: str) -> None:
+    """`make …` in the project, which must succeed."""
+    done = run(["make", *arguments], cwd=PROJECT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This one's without anything of INDI's or Python's, and with a home of its own."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("INDI", "PYTHON", "FOCUSD"))}
+    return {**plain, "HOME": str(home), **(extra or {})}
+
+
+class Processes:
+    """Started processes, each leader of a group that is ended with the test."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, command: Sequence[str | Path], **options: Any) -> subprocess.Popen[bytes]:
+        """What it says goes to `log`."""
+        with open(self._log_path, "ab") as log:
+            process = subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **options,
+            )
+        self._started.append(process)
+        return process
+
+    @property
+    def _log_path(self) -> Path:
+        return self._folder / "processes.log"
+
+    @property
+    def log(self) -> str:
+        return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+
+    def end(self, process: subprocess.Popen[bytes]) -> None:
+        """Ask it to end, and see to it."""
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                pass
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+
+    def close(self) -> None:
+        for process in reversed(self._started):
+            self.end(process)
+
+
+class Site:
+    """A folder with a configuration and a registry, as /etc/focusd, for one focusd on ports of its own."""
+
+    def __init__(self, folder: Path, serial_port: str, **settings: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.home = folder
+        self.pyro_port = free_port()
+        self.indi_port = int(settings.setdefault("indi_port", free_port()))
+        self.config = folder / "site.json"
+        daemon = {"name": "site_daemon", "host": "127.0.0.1", "port": self.pyro_port}
+        (folder / "registry.json").write_text(json.dumps({"daemons": {"site": daemon}}))
+        documented = json.loads((PROJECT / "test.json").read_text())
+        settings = {"daemon": "site", "serial_port": serial_port, "moving_loop_delay": 0.1, **settings}
+        self.config.write_text(json.dumps({**documented, **settings}))
+
+
+def rpm(root: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """`rpm` on the system in the folder `root`. The scripts of packages are for a whole system, so none is run."""
+    return run(["rpm", "--root", root, "--nodeps", "--noscripts", *arguments], env=environment(root))
