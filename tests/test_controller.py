@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -1245,41 +1247,30 @@ class Bridge:
 
     def __init__(self, listening: socket.socket, port: str) -> None:
         self._listening = listening
-        self._port = serial.Serial(port, timeout=0.01)
+        self._port = serial.Serial(port, timeout=0)
         self._connection: socket.socket | None = None
         self._ending = False
         self._thread = threading.Thread(target=self._run, name="bridge")
         self._thread.start()
 
     def _run(self) -> None:
-        self._listening.settimeout(0.01)
         while not self._ending:
-            try:
-                connection, _ = self._listening.accept()
-            except TimeoutError:
+            if not select.select([self._listening], [], [], 0.01)[0]:
                 continue
-            connection.settimeout(0.005)
-            self._connection = connection
-            with connection:
-                self._serve(connection)
+            self._connection, _ = self._listening.accept()
+            with self._connection, contextlib.suppress(OSError):
+                self._serve(self._connection)
 
     def _serve(self, connection: socket.socket) -> None:
         while not self._ending:
-            try:
+            ready = select.select([connection.fileno(), self._port.fileno()], [], [], 0.01)[0]
+            if connection.fileno() in ready:
                 data = connection.recv(4096)
                 if not data:
                     return
                 self._port.write(data)
-            except TimeoutError:
-                pass
-            except OSError:
-                return
-            back = self._port.read(self._port.in_waiting)
-            if back:
-                try:
-                    connection.sendall(back)
-                except OSError:
-                    return
+            if self._port.fileno() in ready:
+                connection.sendall(self._port.read(self._port.in_waiting))
 
     def hang_up(self) -> None:
         assert self._connection is not None

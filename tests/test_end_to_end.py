@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,7 @@ def test_a_client_that_comes_late_sees_all_as_it_is(home: Path) -> None:
         assert late.devices[ONE]["CONNECTION"].on == ["CONNECT"]
 
 
+@pytest.mark.skipif(find_spec("PyIndi") is None, reason="pyindi-client is not installed")
 def test_libindi_s_own_client_library_drives_a_channel(home: Path) -> None:
     with Simulator(speed=20) as simulator, IndiServer(home) as server:
         connect_by_tools(server, simulator.port)
