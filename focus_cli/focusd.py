@@ -206,15 +206,17 @@ class _Signals:
     """The signals that end the process, as something that the main thread can wait for."""
 
     def __init__(self) -> None:
-        self._read, self._write = os.pipe()
+        self._read, write = os.pipe()
+        os.set_blocking(write, False)
+        # Not from a handler of ours: Python runs those in the main thread, which does not wake up where the kernel
+        # gives the signal to another one.
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
-                signal.signal(number, self._arrived)
-
-    def _arrived(self, *_: object) -> None:
-        os.write(self._write, b"!")
+                signal.signal(number, lambda *_: None)
 
     def wait(self) -> None:
+        """Until one of them arrives."""
         os.read(self._read, 1)
 
 

@@ -178,9 +178,10 @@ class Channel:
             abort = self.vector("FOCUS_ABORT_MOTION")
             return self._lost(sent) or (abort is not None and abort.updated > sent and abort.state != "Busy")
 
-        if not self._client.wait_for(stands, STOP_S):
-            return self._silent("FOCUS_ABORT_MOTION")
+        stood = self._client.wait_for(stands, STOP_S)
         abort = self.vector("FOCUS_ABORT_MOTION")
+        if not stood and (abort is None or abort.updated <= sent):  # else the driver has said what it waits for
+            return self._silent("FOCUS_ABORT_MOTION")
         return codes.SUCCEEDED if abort is not None and abort.state == "Ok" and not self._lost(sent) else codes.FAILED
 
     def zero(self) -> int:

@@ -26,7 +26,8 @@ import PyIndi
 from .log import Log
 from .net import watch_peer
 
-CONNECT_TIMEOUT_S = 3.0
+CONNECT_TIMEOUT_S = 2.0
+DISCONNECT_S, LAST_WORDS_S = 1.0, 0.05
 FIRST_RETRY_S, LAST_RETRY_S = 0.1, 5.0
 QUIET_S = 3.0
 """How long the server may be away before that is worth a message: a moment, while it starts."""
@@ -124,7 +125,7 @@ class IndiClient:
                     self._log.info(f"connected to the INDI server {self.server}")
                 with self.changed:
                     self.changed.wait_for(lambda: self.closed or not self.connected)
-                self._library.disconnectServer()
+                self._disconnect()
                 retry_s, lost_s, told = FIRST_RETRY_S, time.monotonic(), False
                 continue
             with self.changed:
@@ -149,6 +150,23 @@ class IndiClient:
         for device in self._devices:
             self._library.watchDevice(device)  # forgotten at every disconnection
         return "" if self._library.connectServer() else "it does not accept the connection"
+
+    def _disconnect(self) -> None:
+        """End what is left of a connection, so that there can be another one."""
+        # The library's disconnectServer() waits for the library's own thread, and keeps Python's lock while it does: if
+        # that thread is about to tell us something, everything here stands still until one of them gives up. So the
+        # connection is ended under that thread, and it gets the time to leave.
+        connection = self._socket
+        if connection is not None:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # by the other side already
+        with self.changed:
+            self.changed.wait_for(lambda: not self.connected, DISCONNECT_S)
+        time.sleep(LAST_WORDS_S)
+        if not self.closed:
+            self._library.disconnectServer()
 
     # --- What arrives; all in the library's thread but server_connected -------------------------------------------
 

@@ -115,7 +115,10 @@ class Chain:
         """`settings`: further entries of the configuration."""
         self.folder = folder
         self.channels = channels
-        self.simulator = Simulator(generation=generation, channels=channels, speed=speed, probes=PROBES)
+        # By its link: the number of a pulled terminal may at once be somebody else's.
+        self.simulator = Simulator(
+            generation=generation, channels=channels, speed=speed, probes=PROBES, link=folder / "focuser"
+        )
         self.simulator.start()
         self.pyro_port, self.indi_port = free_port(), free_port()
         self.config = folder / "focus.json"

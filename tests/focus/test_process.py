@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -53,6 +54,39 @@ def test_it_ends_while_clients_wait_and_they_hear_of_it(chain: Any, until: Any) 
     assert chain.processes("") == []
     for proxy in idle:
         proxy._pyroRelease()
+
+
+def test_a_signal_that_another_thread_receives_ends_it_too(chain: Any) -> None:
+    """Which thread of a process gets a signal is the kernel's choice; here the last one that was started gets it."""
+    threads = [int(path.name) for path in Path(f"/proc/{chain.daemon.pid}/task").iterdir()]
+    tgkill = 234  # x86_64
+    if os.uname().machine != "x86_64":
+        pytest.skip("the number of the system call is another one here")
+    assert ctypes.CDLL(None).syscall(tgkill, chain.daemon.pid, max(threads), signal.SIGTERM) == 0
+    assert chain.daemon.wait(timeout=30) == 0
+
+
+def test_it_ends_in_the_middle_of_news_from_the_driver(make_chain: Any, until: Any) -> None:
+    chain = make_chain(moving_loop_delay=0.01).start()
+    chain.call("set_focus", 1, 90_000)
+    chain.call("set_focus", 2, -90_000)
+    until(lambda: chain.moving(1) and chain.moving(2))
+    for _ in range(2):
+        chain.daemon.send_signal(signal.SIGSTOP)  # the news pile up
+        until(lambda: Path(f"/proc/{chain.daemon.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+        until(lambda: unread(chain.daemon.pid) > 10_000)
+        chain.daemon.send_signal(signal.SIGCONT)
+    chain.daemon.terminate()
+    assert chain.daemon.wait(timeout=30) == 0
+    assert chain.processes("") == []
+
+
+def unread(pid: int) -> int:
+    """Bytes that wait in the TCP sockets of a process."""
+    inodes = {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    mine = [line.split() for line in lines if f"socket:[{line.split()[9]}]" in inodes]
+    return max(int(fields[4].partition(":")[2], 16) for fields in mine)
 
 
 def test_killed_outright_it_leaves_no_process_behind(chain: Any, until: Any) -> None:
