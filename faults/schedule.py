@@ -137,6 +137,7 @@ class Schedule:
     def _settle(self) -> None:
         """Heal everything, and wait until all is quiet."""
         world = self._world
+        self._watch(1.0)  # power that has just gone stays off long enough to be seen
         self._healed = True
         world.box.heal()
         if world.driver is None:

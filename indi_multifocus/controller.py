@@ -512,7 +512,9 @@ class Controller:
         session.sent.clear()
         self._redo = []
         for channel in self._channels:
-            channel.expected, channel.stopped = None, False  # others may use it meanwhile
+            if channel.unconfirmed and channel.commanded is None:
+                channel.commanded = channel.expected
+            channel.expected = None  # others may use the controller meanwhile
             if channel.then is not None:
                 # Resumed at some later time, when nobody expects it, the second leg could only do harm.
                 channel.fault = f"the link was lost before the move to {channel.then} was complete"
