@@ -59,7 +59,7 @@ install-client:
 
 install-clasp:
 	$(COPY) clasp.json $(DESTDIR)$(SYSCONFDIR)/focusd/clasp.json
-	$(COPY) packaging/udev/10-clasp-focuser.rules $(DESTDIR)$(UDEVDIR)/10-clasp-focuser.rules
+	$(COPY) packaging/udev/61-clasp-focuser.rules $(DESTDIR)$(UDEVDIR)/61-clasp-focuser.rules
 
 uninstall: ## remove what install has put there; configurations and saved positions stay
 	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,indi_multifocus focusd focus) \
