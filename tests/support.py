@@ -11,6 +11,7 @@ All are context managers, and whatever they started has ended when they are left
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import select
@@ -28,6 +29,8 @@ from types import TracebackType
 from typing import Any, NamedTuple, TypeVar, Union, cast
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
+
+import serial
 
 from indi_multifocus.driver import Driver
 from indi_multifocus.settings import Settings
@@ -581,6 +584,55 @@ def is_running(pid: int) -> bool:
         return False
 
 
+class Bridge:
+    """A serial-to-network bridge: passes bytes between whoever calls its TCP port and a serial port."""
+
+    def __init__(self, port: str) -> None:
+        self._port_name = port
+        self._connection: socket.socket | None = None
+        self._ending = False
+        self._thread = threading.Thread(target=self._run, name="bridge")
+
+    def __enter__(self) -> Bridge:
+        self._port = serial.Serial(self._port_name, timeout=0)
+        self._listening = socket.socket()
+        self._listening.bind(("127.0.0.1", 0))
+        self._listening.listen()
+        self.number: int = self._listening.getsockname()[1]
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending = True
+        self._thread.join(DEADLINE_S)
+        self._listening.close()
+        self._port.close()
+
+    def _run(self) -> None:
+        while not self._ending:
+            if not select.select([self._listening], [], [], 0.01)[0]:
+                continue
+            self._connection, _ = self._listening.accept()
+            with self._connection, contextlib.suppress(OSError):
+                self._serve(self._connection)
+
+    def _serve(self, connection: socket.socket) -> None:
+        while not self._ending:
+            ready = select.select([connection.fileno(), self._port.fileno()], [], [], 0.01)[0]
+            if connection.fileno() in ready:
+                data = connection.recv(4096)
+                if not data:
+                    return
+                self._port.write(data)
+            if self._port.fileno() in ready:
+                connection.sendall(self._port.read(self._port.in_waiting))
+
+    def hang_up(self) -> None:
+        """End the connection of whoever has called."""
+        assert self._connection is not None
+        self._connection.shutdown(socket.SHUT_RDWR)
+
+
 class Lines:
     """The lines that a simulated controller received since this was made."""
 
@@ -604,6 +656,7 @@ class Lines:
 __all__ = [
     "DEADLINE_S",
     "ROOT",
+    "Bridge",
     "DriverInside",
     "DriverProcess",
     "FocuserClient",

@@ -4,16 +4,13 @@
 from __future__ import annotations
 
 import ast
-import contextlib
-import select
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import serial
-from support import DEADLINE_S, Lines, eventually
+from support import DEADLINE_S, Bridge, Lines, eventually
 
 from indi_multifocus import controller as controller_module
 from indi_multifocus import firmware
@@ -1226,57 +1223,9 @@ def test_an_error_of_our_own_is_told_and_does_not_end_the_thread(
 
 
 def test_a_controller_behind_a_network_bridge_works_like_another(box: Box) -> None:
-    with Simulator(speed=20) as simulator, socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
-        bridge = Bridge(listening, simulator.port)
-        name = f"socket://127.0.0.1:{listening.getsockname()[1]}"
-        try:
-            box.open_well(name)
-            assert box.move_and_wait(1, 100).current == 100
-            bridge.hang_up()
-            box.wait(lambda now: now.reconnects == 1 and now.link is Link.UP, "the link")
-            assert box.move_and_wait(1, 0).current == 0
-        finally:
-            box.controller.shutdown(DEADLINE_S)
-            bridge.end()
-
-
-class Bridge:
-    """A serial-to-network bridge: passes bytes between whoever calls and a serial port."""
-
-    def __init__(self, listening: socket.socket, port: str) -> None:
-        self._listening = listening
-        self._port = serial.Serial(port, timeout=0)
-        self._connection: socket.socket | None = None
-        self._ending = False
-        self._thread = threading.Thread(target=self._run, name="bridge")
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not self._ending:
-            if not select.select([self._listening], [], [], 0.01)[0]:
-                continue
-            self._connection, _ = self._listening.accept()
-            with self._connection, contextlib.suppress(OSError):
-                self._serve(self._connection)
-
-    def _serve(self, connection: socket.socket) -> None:
-        while not self._ending:
-            ready = select.select([connection.fileno(), self._port.fileno()], [], [], 0.01)[0]
-            if connection.fileno() in ready:
-                data = connection.recv(4096)
-                if not data:
-                    return
-                self._port.write(data)
-            if self._port.fileno() in ready:
-                connection.sendall(self._port.read(self._port.in_waiting))
-
-    def hang_up(self) -> None:
-        assert self._connection is not None
-        self._connection.shutdown(socket.SHUT_RDWR)
-
-    def end(self) -> None:
-        self._ending = True
-        self._thread.join(DEADLINE_S)
-        self._port.close()
+    with Simulator(speed=20) as simulator, Bridge(simulator.port) as bridge:
+        box.open_well(f"socket://127.0.0.1:{bridge.number}")
+        assert box.move_and_wait(1, 100).current == 100
+        bridge.hang_up()
+        box.wait(lambda now: now.reconnects == 1 and now.link is Link.UP, "the link")
+        assert box.move_and_wait(1, 0).current == 0
