@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`make install`, `make uninstall` and `pip install`: what is where afterwards, and that it runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Callable
+
+import pytest
+from installed import PROJECT, Processes, Site, environment, free_port, listens, make, needs, run, until
+
+import indi_multifocus
+from indi_multifocus.simulator import Simulator
+
+COMMANDS = ("indi_multifocus", "focusd", "focus")
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+
+
+def install(folder: Path, *targets: str, prefix: str = "/usr/local") -> None:
+    make(*targets, f"DESTDIR={folder}", f"PREFIX={prefix}", f"PYTHON={sys.executable}")
+
+
+def test_make_install_puts_everything_where_programs_look_for_it(tmp_path: Path) -> None:
+    install(tmp_path, "install")
+    there = files(tmp_path)
+    for name in COMMANDS:
+        assert f"usr/local/bin/{name}" in there
+    assert "usr/share/indi/indi_multifocus.xml" in there  # KStars looks nowhere else
+    assert "usr/local/lib/systemd/system/focusd@.service" in there
+    assert "usr/local/lib/udev/rules.d/60-multifocus.rules" in there
+    assert "usr/local/share/bash-completion/completions/focus" in there
+    (code,) = tmp_path.glob("usr/local/lib/python3*/*-packages/indi_multifocus")
+    for file in PROJECT.glob("indi_multifocus/**/*.py"):
+        assert (code / file.relative_to(PROJECT / "indi_multifocus")).read_bytes() == file.read_bytes()
+
+
+def test_installed_commands_run_where_Python_finds_their_packages(tmp_path: Path) -> None:
+    install(tmp_path, "install")
+    (code,) = tmp_path.glob("usr/local/lib/python3*/*-packages")
+    variables = environment(tmp_path, {"PYTHONPATH": str(code)})
+    for name in COMMANDS:
+        done = run([tmp_path / "usr/local/bin" / name, "--version"], env=variables, cwd=tmp_path)
+        assert done.stdout == f"{name} {indi_multifocus.__version__}\n", done.stderr
+
+
+def test_an_unusual_prefix_needs_no_PYTHONPATH(tmp_path: Path) -> None:
+    folders = [f"PREFIX={tmp_path}", f"INDIDATADIR={tmp_path}/indi", f"SYSCONFDIR={tmp_path}/etc", "DESTDIR=/"]
+    make("install", *folders, f"PYTHON={sys.executable}")
+    shown = run([tmp_path / "bin/focus", "--version"], env=environment(tmp_path), cwd=tmp_path)
+    assert shown.stdout == f"focus {indi_multifocus.__version__}\n", shown.stderr
+
+
+def test_make_uninstall_leaves_what_is_not_its_own(tmp_path: Path) -> None:
+    install(tmp_path, "install", "install-clasp")
+    (shared,) = tmp_path.glob("usr/local/lib/python3*/*-packages/warwick/observatory")
+    (shared / "common.py").write_text("")
+    (shared / "multifocus" / "__pycache__").mkdir()
+    install(tmp_path, "uninstall")
+    left = files(tmp_path)
+    assert {Path(name).name for name in left} == {"clasp.json", "61-clasp-focuser.rules", "common.py"}
+
+
+def test_make_uninstall_leaves_nothing_else(tmp_path: Path) -> None:
+    install(tmp_path, "install")
+    install(tmp_path, "uninstall")
+    assert files(tmp_path) == []
+    assert not list(tmp_path.glob("usr/local/lib/python3*/*-packages/*"))
+
+
+def complete(*words: str) -> list[str]:
+    """What Tab offers after these words, with this project's `focus`."""
+    command = [str(PROJECT / "focus"), *words]
+    script = f"""
+        source {PROJECT}/packaging/completion/focus
+        COMP_WORDS=({" ".join(f"'{word}'" for word in command)}) COMP_CWORD={len(words)}
+        _focus
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    variables = environment(PROJECT, {"FOCUSD_CONFIG_PATH": str(PROJECT / "test.json")})
+    done = run(["bash", "-c", script], env=variables)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_the_shell_completes_commands_channels_and_switches() -> None:
+    assert complete("s") == ["set", "stop", "status"]
+    assert complete("set", "") == ["1", "2"]
+    assert complete("fans", "e") == ["enable"]
+    assert complete("set", "1", "") == []
+    listed = run([PROJECT / "focus"], env=environment(PROJECT)).stdout
+    assert set(complete("")) == set(re.findall(r"^   (\S+)", listed, re.MULTILINE)) - {"list-channels"}
+
+
+@pytest.fixture(scope="module")
+def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty virtual environment into which the source distribution was installed."""
+    folder = tmp_path_factory.mktemp("venv")
+    copy = folder / "clone"
+    done = run(["git", "-C", PROJECT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+    if done.returncode:
+        pytest.skip("this is no git clone")
+    for name in filter(None, done.stdout.split("\0")):
+        if (PROJECT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            (copy / name).write_bytes((PROJECT / name).read_bytes())
+    make_sdist = "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])"
+    done = run([sys.executable, "-c", make_sdist, folder], cwd=copy)
+    if "No module named 'setuptools'" in done.stderr:
+        pytest.skip("setuptools is not installed")
+    assert done.returncode == 0, done.stderr
+    (sdist,) = folder.glob("*.tar.gz")
+    assert sdist.name == f"indi_multifocus-{indi_multifocus.__version__}.tar.gz"
+    assert run([sys.executable, "-m", "venv", folder / "venv"]).returncode == 0
+    done = run([folder / "venv/bin/pip", "install", "-q", f"{sdist}[focusd]"])
+    if done.returncode and "No matching distribution" in done.stderr:
+        pytest.skip("no package index can be reached")
+    assert done.returncode == 0, done.stderr
+    return folder / "venv"
+
+
+@pytest.mark.packages
+@pytest.mark.timeout(300)
+def test_pip_installs_commands_and_data_from_the_source_distribution(venv: Path, tmp_path: Path) -> None:
+    for name in COMMANDS:
+        done = run([venv / "bin" / name, "--version"], env=environment(tmp_path), cwd=tmp_path)
+        assert done.stdout == f"{name} {indi_multifocus.__version__}\n", done.stderr
+    shown = run([venv / "bin/pip", "show", "indi_multifocus"], env=environment(tmp_path), cwd=tmp_path).stdout
+    assert f"Version: {indi_multifocus.__version__}\n" in shown
+    assert (venv / "share/indi/indi_multifocus.xml").read_bytes() == (PROJECT / "xml/indi_multifocus.xml").read_bytes()
+    assert (venv / "share/bash-completion/completions/focus").exists()
+    program = "import indi_multifocus.indi, focus_cli, warwick.observatory.multifocus as m; print(m.__file__)"
+    done = run([venv / "bin/python", "-c", program], env=environment(tmp_path), cwd=tmp_path)
+    assert done.stdout.startswith(str(venv)), done.stderr
+
+
+@pytest.mark.packages
+@pytest.mark.timeout(300)
+def test_an_indiserver_runs_the_driver_of_a_virtual_environment(
+    venv: Path, processes: Processes, tmp_path: Path
+) -> None:
+    needs("indiserver", "indi_getprop")
+    port = free_port()
+    variables = environment(tmp_path)
+    variables["PATH"] = f"{venv / 'bin'}:{variables['PATH']}"
+    processes.start(["indiserver", "-p", str(port), "-u", tmp_path / "local", "indi_multifocus"], env=variables)
+    until(lambda: listens(port), "indiserver")
+    version = f"MultiFocus 1.DRIVER_INFO.DRIVER_VERSION={indi_multifocus.__version__}\n"
+    asked = ["indi_getprop", "-p", str(port), "-t", "2", "MultiFocus 1.DRIVER_INFO.DRIVER_VERSION"]
+    until(lambda: run(asked).stdout == version, "the driver")
+
+
+@pytest.mark.packages
+@pytest.mark.timeout(300)
+def test_focusd_runs_from_a_virtual_environment(
+    venv: Path, processes: Processes, simulator: Simulator, make_site: Callable[..., Site]
+) -> None:
+    needs("indiserver")
+    site = make_site(simulator.port)
+    variables = environment(site.home, {"FOCUSD_CONFIG_PATH": str(site.config)})
+
+    def focus(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return run([venv / "bin/focus", *arguments], env=variables, cwd=site.home)
+
+    processes.start([venv / "bin/focusd", site.config], env=variables, cwd=site.home)
+    until(lambda: listens(site.pyro_port), "focusd")
+    assert focus("init").returncode == 0, processes.log
+    assert focus("set", "2", "-40").returncode == 0, processes.log
+    assert "Channel 2: -000040 steps" in focus("status").stdout
+    assert f'"software_version": "{indi_multifocus.__version__}"' in focus("json").stdout
