@@ -8,7 +8,7 @@ READY := .venv/ready-$(subst /,_,$(PYTHON))
 SOURCES := $(wildcard indi_multifocus focus_cli warwick scripts tests bench faults)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-packages faults lint clean setup
+.PHONY: test-kstars help run test test-packages faults lint clean setup
 
 help: ## show this list
 	@echo "make run    serve a simulated controller by INDI on port 7624 and by focusd, until Ctrl-C"
@@ -22,6 +22,7 @@ help: ## show this list
 	@echo "make setup  what the others do first: system packages and .venv (PYTHON=python3)"
 	@echo "make install    driver, focusd and focus into PREFIX (/usr/local), below DESTDIR if given; make uninstall"
 	@echo "make rpm        the four rpm packages, into dist"
+	@echo "make test-kstars   a real KStars uses the driver, in a virtual display (installs KStars)"
 	@echo "make clean  remove .venv and whatever else was made here"
 
 run: $(READY)
@@ -36,6 +37,12 @@ faults: $(READY) ## exit status 1 when anything went wrong
 test-packages: $(READY)
 	@sh packaging/setup-tests.sh
 	$(BIN)/python -m pytest -m packages $(PYTEST_FLAGS) tests/packaging
+
+test-kstars: $(READY)
+	@for program in kstars Xvfb xdotool import dbus-daemon; do command -v $$program >/dev/null || missing=1; done; \
+	    test -z "$$missing" || $$(test $$(id -u) = 0 || echo sudo) apt-get -q -y install --no-install-recommends \
+	    kstars xvfb xdotool imagemagick dbus
+	$(BIN)/python tests/kstars/run_kstars.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
