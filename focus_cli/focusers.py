@@ -34,8 +34,8 @@ LINK_S = 3.0
 """How long `initialize` waits for a lost link to come back."""
 SECOND_THOUGHT_S = 0.25
 """How long after a refusal, which may have been another client's, an acceptance may come."""
-TARGET_S = 0.5
-"""How long after an acceptance the target may take to show."""
+SHOWN_S = 0.5
+"""How long after an answer the target or position that goes with it may take to show."""
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 60.0
 
 
@@ -156,7 +156,7 @@ class Channel:
             return codes.POSITION_OUTSIDE_LIMITS if self.linked else codes.FAILED
         # Busy may have been the end of another client's move, sent a moment before ours. A target that does not show
         # has been replaced already, by a stop or another client.
-        self._client.wait_for(going, TARGET_S)
+        self._client.wait_for(going, SHOWN_S)
         return codes.SUCCEEDED
 
     def _arrived(self, sent: int) -> int:
@@ -206,6 +206,8 @@ class Channel:
 
             if not self._client.wait_for(done, ANSWER_S):
                 return self._silent("FOCUS_SYNC")
+            # The position is sent after the answer; whoever asks for it next is to see it.
+            self._client.wait_for(lambda: self._lost(sent) or self.state().current == 0, SHOWN_S)
             sync = self.vector("FOCUS_SYNC")
             return codes.SUCCEEDED if sync is not None and sync.state == "Ok" and not self._lost(sent) else codes.FAILED
         finally:

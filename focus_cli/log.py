@@ -60,8 +60,9 @@ class Log:
         if self._observatory is None:
             return
         try:
+            if self._waiting.empty():
+                self._full = False
             self._waiting.put_nowait((level, message))
-            self._full = False
         except queue.Full:
             if not self._full:
                 self._full = True
