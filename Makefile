@@ -5,10 +5,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 # The environment is made anew when the project's metadata changes or another PYTHON is asked for.
 READY := .venv/ready-$(subst /,_,$(PYTHON))
-SOURCES := $(wildcard indi_multifocus focus_cli warwick scripts tests bench faults)
+SOURCES := $(wildcard indi_multifocus focus_cli warwick scripts tests bench faults fuzz)
 
 .DEFAULT_GOAL := help
-.PHONY: test-kstars help run test test-packages faults lint clean setup
+# bench, fuzz and faults are also folders.
+.PHONY: help run test test-packages test-kstars bench faults fuzz lint clean setup
 
 help: ## show this list
 	@echo "make run    serve a simulated controller by INDI on port 7624 and by focusd, until Ctrl-C"
@@ -18,6 +19,8 @@ help: ## show this list
 	@echo "make test   ruff, mypy and all tests, with the coverage figure"
 	@echo "make test-packages   the tests that build and install: rpm, systemd, udev, INDI Web Manager, several machines"
 	@echo "make faults     thousands of schedules of faults, and the table of docs/reliability.md (FAULT_SECONDS=300)"
+	@echo "make fuzz       coverage-guided fuzzing of whatever comes in (FUZZ_SECONDS=60 a target)"
+	@echo "make bench      latencies, start and memory beside indi_moonlite_focus (BENCH_FLAGS='--quick --plot out.png')"
 	@echo "make lint   ruff and mypy alone"
 	@echo "make setup  what the others do first: system packages and .venv (PYTHON=python3)"
 	@echo "make install    driver, focusd and focus into PREFIX (/usr/local), below DESTDIR if given; make uninstall"
@@ -33,6 +36,14 @@ test: lint
 
 faults: $(READY) ## exit status 1 when anything went wrong
 	$(BIN)/python -m faults
+
+bench: $(READY)
+	@$(BIN)/python -c "import matplotlib" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[focusd,test,bench]"
+	$(BIN)/python -m bench $(BENCH_FLAGS)
+
+fuzz: $(READY)
+	@$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[focusd,test,fuzz]"
+	$(BIN)/python -m fuzz
 
 test-packages: $(READY)
 	@sh packaging/setup-tests.sh

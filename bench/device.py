@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Callable
 
 
@@ -22,7 +23,8 @@ def _serve(port: str | int, standstill: Callable[[], float | None]) -> None:
 def main() -> None:
     """Serve until standard input ends."""
     if sys.argv[1] == "moonlite":
-        from tests.moonlite import Moonlite
+        sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
+        from moonlite import Moonlite
 
         with Moonlite(position=20_000) as focuser:
             _serve(focuser.port, lambda: focuser.standstill)
