@@ -218,7 +218,7 @@ def test_zero_sets_the_zero_of_the_controller_itself(chain: Any) -> None:
 
 def test_fans_are_switched_and_reported(chain: Any) -> None:
     with chain.proxy() as focusd:
-        for enabled in (True, False, True):
+        for enabled in (True, False, False, True, True):
             assert focusd.enable_fans(enabled) == 0
             assert focusd.report_status()["fans_enabled"] is enabled
             assert chain.simulator.fans is enabled
