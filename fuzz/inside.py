@@ -287,12 +287,12 @@ class Inside:
             self.driver._take(data)
         self.driver._pick_up()
 
-    def _noted(self, events: list[Event]) -> Iterator[Event]:
-        """The events one by one, of which those that want an answer are noted."""
+    def _noted(self, events: list[Event]) -> list[Event]:
+        """The same events; those that want an answer are noted."""
         for event in events:
             if isinstance(event, NewVector) and event.device in self.names():
                 self.client.unanswered.add((event.device, event.name))
-            yield event
+        return events
 
     def new(self, device: str, name: str, kind: str, values: Mapping[str, str]) -> None:
         """One message of a client."""
