@@ -252,7 +252,7 @@ class Focuser:
             self.apply_travel(max(low, -limit), min(high, limit))
         offered.reverse.select("INDI_ENABLED" if self.memory.reversed else "INDI_DISABLED")
         offered.presets.state = offered.goto.state = State.IDLE
-        own_checks = (offered.absolute, offered.sync)
+        own_checks = (offered.relative, offered.absolute, offered.sync)
         for vector, handler in self._offer():
             self.device.define(vector, handler, check_range=vector not in own_checks)
         if self.memory.problem:
@@ -308,6 +308,8 @@ class Focuser:
         offered = self.properties
         amount = _whole(values["FOCUS_RELATIVE_POSITION"])
         inward = offered.motion["FOCUS_INWARD"].on
+        if amount < 0:
+            raise Refused("how many steps is expected; FOCUS_MOTION tells which way")
         base = self._ready().current
         self._move_to(self.memory.position(base) + (-amount if inward else amount), relative=True)
         offered.relative["FOCUS_RELATIVE_POSITION"].value = amount
