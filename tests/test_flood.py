@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Many clients, of which one sends as fast as it can, one never reads, and one wants to stop a motor."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+from support import DriverInside, DriverProcess, FocuserClient, IndiServer, Lines, eventually
+
+from indi_multifocus.simulator import Simulator
+
+DEVICE = "MultiFocus 1"
+ROOM_KB = 8192
+"""What a flood may add to a driver's some 17 MB: one message of the largest size, in its several forms and parts."""
+
+
+def move(position: int, device: str = DEVICE) -> bytes:
+    return (
+        f"<newNumberVector device='{device}' name='ABS_FOCUS_POSITION'>"
+        f"<oneNumber name='FOCUS_ABSOLUTE_POSITION'>{position}</oneNumber></newNumberVector>\n"
+    ).encode()
+
+
+def peak_kb(pid: int) -> int:
+    """The most memory that a process ever held."""
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1])
+
+
+class Crowd:
+    """Clients that asked for everything and read what they get, without looking at it."""
+
+    def __init__(self, port: int, size: int) -> None:
+        self._sockets = [socket.create_connection(("127.0.0.1", port), 20) for _ in range(size)]
+        self._going, self._wake = socket.socketpair()
+        self._thread = threading.Thread(target=self._read, name="crowd")
+
+    def __enter__(self) -> Crowd:
+        for connection in self._sockets:
+            connection.sendall(b"<getProperties version='1.7'/>\n")
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._wake.close()
+        self._thread.join(20)
+        self._going.close()
+        for connection in self._sockets:
+            connection.close()
+        assert not self._thread.is_alive()
+
+    def _read(self) -> None:
+        while True:
+            ready, _, _ = select.select([self._going, *self._sockets], [], [])
+            if self._going in ready:
+                return
+            for connection in ready:
+                assert connection.recv(1 << 20), "the server sent one of the crowd away"
+
+
+@contextlib.contextmanager
+def flood(port: int, data: bytes) -> Iterator[threading.Event]:
+    """A client that sends `data` again and again, until this is left, and reads nothing but what makes it wait."""
+    over, rounds = threading.Event(), threading.Event()
+    with socket.create_connection(("127.0.0.1", port), 20) as connection:
+        connection.sendall(b"<getProperties version='1.7'/>\n")
+        connection.setblocking(False)
+
+        def pour() -> None:
+            rest = memoryview(data)
+            while not over.is_set():
+                readable, writable, _ = select.select([connection], [connection], [], 1)
+                if readable:
+                    connection.recv(1 << 20)
+                if writable:
+                    rest = rest[connection.send(rest) :]
+                if not rest:
+                    rounds.set()
+                    rest = memoryview(data)
+
+        thread = threading.Thread(target=pour, name="flood")
+        thread.start()
+        try:
+            yield rounds
+        finally:
+            over.set()
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+@pytest.fixture
+def server(home: Path) -> Iterator[IndiServer]:
+    with IndiServer(home) as server:
+        yield server
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    with Simulator(speed=500.0) as simulator:
+        yield simulator
+
+
+def connected(server: IndiServer, simulator: Simulator) -> FocuserClient:
+    client = server.client()
+    client.set_port(simulator.port)
+    client.connect(1, 2)
+    return client
+
+
+def test_among_many_clients_and_thousands_of_targets_the_last_target_wins(
+    server: IndiServer, simulator: Simulator
+) -> None:
+    client = connected(server, simulator)
+    lines = Lines(simulator)
+    before_kb = peak_kb(server.driver_pid())
+    with Crowd(server.port, 40), socket.create_connection(("127.0.0.1", server.port), 20) as deaf:
+        deaf.sendall(b"<getProperties version='1.7'/>\n")
+        client.send(b"".join(move(1000 + n) for n in range(3000)).decode())
+        client.move(1, 777)
+        client.settle(DEVICE)
+        client.wait(lambda: client.position(1) == 777, "the last target")
+        client.wait_state(DEVICE, "ABS_FOCUS_POSITION", "Ok")
+    assert simulator.position(1) == 777
+    assert lines.orders()[-1] == b"1+777"
+    assert peak_kb(server.driver_pid()) - before_kb < ROOM_KB
+
+
+@pytest.mark.parametrize("what", ["targets", "switches", "definitions", "nonsense"])
+def test_a_stop_reaches_the_motor_while_another_client_floods(server: IndiServer, home: Path, what: str) -> None:
+    """The flood does not end before the stop is on the wire."""
+    data = {
+        "targets": b"".join(move(50_000 + n) for n in range(1000)),
+        "switches": b"".join(
+            b"<newSwitchVector device='MultiFocus 1' name='FOCUS_MOTION'><oneSwitch name='%s'>On</oneSwitch>"
+            b"</newSwitchVector>" % direction
+            for direction in (b"FOCUS_INWARD", b"FOCUS_OUTWARD") * 200
+        ),
+        "definitions": b"<getProperties version='1.7' device='MultiFocus 2'/>" * 50,
+        "nonsense": b"<newTextVector device='MultiFocus 1' name='&bogus;'>x</newTextVector>" * 50
+        + move(50_000, "nobody") * 100
+        + b"<newNumberVector device='MultiFocus 1' name='UNHEARD'></newNumberVector>" * 50,
+    }[what]
+    with Simulator(speed=1.0) as simulator:
+        client = connected(server, simulator)
+        client.move(1, 50_000)
+        client.wait(lambda: simulator.position(1) > 0, "the motor to move")
+        lines = Lines(simulator)
+        with flood(server.port, data) as rounds:
+            eventually(rounds.is_set, "the flood to rise")
+            client.new(DEVICE, "FOCUS_ABORT_MOTION", {"ABORT": "On"})
+            client.wait(lambda: b"1S" in lines(), "the stop on the wire")
+        client.move(1, 0)
+        client.settle(DEVICE)
+        client.abort(1)
+
+
+def test_a_client_that_never_reads_holds_up_nobody(server: IndiServer, simulator: Simulator) -> None:
+    client = connected(server, simulator)
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(("127.0.0.1", server.port))
+        deaf.sendall(b"<getProperties version='1.7'/>\n")
+        # The server repeats to all clients what one asks for: more than it can send to one that does not read.
+        text = f"<oneText name='PORT'>{'x' * 60_000}</oneText>"
+        for n in range(150):
+            client.send(f"<newTextVector device='{DEVICE}' name='UNHEARD_{n}'>{text}</newTextVector>")
+        for position in (500, 1500, 0):
+            client.move_and_wait(1, position)
+    assert simulator.position(1) == 0
+
+
+def test_what_comes_in_one_read_is_answered_once_if_its_last_message_says_it_all() -> None:
+    with DriverInside() as client:
+        since = len(client.said)
+        client.send(b"".join(move(n) for n in range(300)).decode())
+        client.settle(DEVICE)
+        refusals = [text for text in client.messages(since) if "ABS_FOCUS_POSITION" in text]
+        assert refusals, "nobody was told"
+        assert len(refusals) < 100
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"<newTextVector device='MultiFocus 1' name='DEVICE_PORT'><oneText name='PORT'>/%s</oneText></newTextVector>"
+        % (b"x" * 65_000),
+        b"<newTextVector device='MultiFocus 1' name='DEVICE_PORT'><oneText name='PORT'>%s</oneText></newTextVector>"
+        % (b"x" * 300_000),
+        b"<newTextVector device='%s' name='DEVICE_PORT'/>" % (b"x" * 300_000),
+        b"<newNumberVector device='MultiFocus 1' name='POLLING_PERIOD'>%s</newNumberVector>"
+        % (b"<oneNumber name='PERIOD_MS'>1</oneNumber>" * 10_000),
+        b"<a>" * 100_000,
+        b"<!--" + b"-" * 300_000 + b"-->",
+        b"<newNumberVector device='MultiFocus 1' name='&lol;'><oneNumber name='&#0;'>&#x110000;</oneNumber>" * 1000,
+        b"".join(b"<tag%d attribute%d='%d'/>" % (n, n, n) for n in range(20_000)),
+        b"".join(b"<newNumberVector device='MultiFocus 1' name='N%d'/>" % n for n in range(2_000)),
+    ],
+    ids=["text", "long text", "attribute", "elements", "nesting", "comment", "entities", "tags", "names"],
+)
+def test_whatever_its_size_what_a_client_sends_fills_neither_memory_nor_log(home: Path, data: bytes) -> None:
+    with DriverProcess(home) as driver:
+        client = driver.client
+        client.settle(DEVICE)
+        before_kb = peak_kb(driver.process.pid)
+        begun_s = time.monotonic()
+        for _ in range(8):
+            client.send(data.decode())
+        client.send("</newTextVector>" + "<getProperties/>" * 70)  # what is left open ends, or is given up
+        client.settle(DEVICE)
+        assert peak_kb(driver.process.pid) - before_kb < ROOM_KB
+        logged = driver.errors.splitlines()
+        assert len(logged) <= time.monotonic() - begun_s + 2, "more than one line a second"
+        assert all(len(line) < 400 for line in logged)
+        client.send("<newNumberVector device='MultiFocus 1' name='POLLING_PERIOD'>")
+        client.send("<oneNumber name='PERIOD_MS'>250</oneNumber></newNumberVector>")
+        client.wait(lambda: client.value(DEVICE, "POLLING_PERIOD", "PERIOD_MS") == "250", "the driver to be well")
+
+
+def test_thousands_of_requests_leave_no_trace_in_memory(home: Path) -> None:
+    with DriverProcess(home) as driver:
+        client = driver.client
+        client.settle(DEVICE)
+
+        def ask(times: int) -> None:
+            for n in range(times):
+                period = f"<oneNumber name='PERIOD_MS'>{100 + n}</oneNumber>"
+                client.send(f"<newNumberVector device='{DEVICE}' name='POLLING_PERIOD'>{period}</newNumberVector>")
+                client.send(f"<newNumberVector device='{DEVICE}' name='UNHEARD_{n}'/>")
+                if n % 100 == 0:
+                    client.settle(DEVICE)
+                    client.said.clear()
+            client.settle(DEVICE)
+
+        ask(300)
+        before_kb = peak_kb(driver.process.pid)
+        ask(5000)
+        assert peak_kb(driver.process.pid) - before_kb < 512
