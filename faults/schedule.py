@@ -446,7 +446,8 @@ class Schedule:
         channel = int(device.rpartition(" ")[2])
         frame, shaft = self._frames[channel], self._world.box.shaft_steps(channel)
         state, values = view.states[device, name], view.values[device, name]
-        if name == "FOCUS_SYNC" and state == "Ok" and float(values["FOCUS_SYNC_VALUE"]) != 0:
+        # A zero that was lost on a controller that stood at 0 anyway is as good as one that was carried out.
+        if name == "FOCUS_SYNC" and state == "Ok" and not self._world.box.moving():
             frame.position, frame.shaft = float(values["FOCUS_SYNC_VALUE"]), shaft
             frame.slack = 1.0
         elif name == "FOCUS_REVERSE_MOTION" and state == "Ok":

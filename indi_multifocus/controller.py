@@ -24,7 +24,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Callable
 
@@ -50,6 +49,7 @@ from .protocol import (
     Temperature,
     Zero,
 )
+from .records import dataclass, field
 
 BACK_OFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 10.0)
 """Waits between attempts to open the port again."""
@@ -850,7 +850,7 @@ class Controller:
         channel.then = None
         if request > channel.acknowledged:
             channel.fault = ""  # not our own stop of a move that failed
-        elif not channel.fault:
+        elif channel.moving and not channel.fault:
             channel.fault = "the link was lost before it was known what came of a stop: the motor was stopped"
         last = self._last_in_flight(number)
         if last is not None and isinstance(last.command, Stop):

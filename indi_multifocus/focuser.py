@@ -695,7 +695,8 @@ class Focuser:
             return
         self._zeroing = 0
         sync = self.properties.sync
-        if state.fault or state.target or state.current:
+        # By what the controller counts, whatever else went wrong: positions are true if it counts from here, or not.
+        if self._snapshot.link is not Link.UP or state.target or state.current:
             self.memory.zeroing = False
             self.memory.save()
             sync.state = State.ALERT
