@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Callable, TypeVar
 
@@ -144,3 +147,73 @@ class Site:
 def rpm(root: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """`rpm` on the system in the folder `root`. The scripts of packages are for a whole system, so none is run."""
     return run(["rpm", "--root", root, "--nodeps", "--noscripts", *arguments], env=environment(root))
+
+
+class Machine:
+    """A machine of its own, as far as network and processes go; what runs in it ends with it. Needs root."""
+
+    def __init__(self) -> None:
+        self._holder = subprocess.Popen(
+            ["unshare", "--net", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc", "sleep", "infinity"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            self.pid = until(self._init, "the namespaces")
+            self.must("ip", "link", "set", "lo", "up")
+        except BaseException:
+            self.close()
+            raise
+
+    def _init(self) -> int:
+        if self._holder.poll() is not None:
+            pytest.skip("no namespaces can be made here")
+        children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children").read_text().split()
+        # Until it has become `sleep`, it may not have mounted its own /proc.
+        ready = children and Path(f"/proc/{children[0]}/comm").read_text() == "sleep\n"
+        return int(children[0]) if ready else 0
+
+    def command(self, *command: str | Path) -> list[str | Path]:
+        """The command, to be run in there."""
+        return ["nsenter", "-t", str(self.pid), "-n", "-p", "-m", *command]
+
+    def run(self, *command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        return run(self.command(*command), **options)
+
+    def must(self, *command: str | Path, **options: Any) -> str:
+        """The same; it must succeed. What it printed."""
+        done = self.run(*command, **options)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def connect(self, host: str, port: int) -> socket.socket:
+        """A TCP connection from there."""
+        made: list[socket.socket] = []
+
+        def connect() -> None:
+            # A thread may change the network it lives in, and a socket stays in the one it was made in: setns(2).
+            with open(f"/proc/{self.pid}/ns/net", "rb") as network:
+                if ctypes.CDLL(None, use_errno=True).setns(network.fileno(), 0x40000000) == 0:
+                    with suppress(OSError):
+                        made.append(socket.create_connection((host, port), timeout=2.0))
+
+        thread = threading.Thread(target=connect)
+        thread.start()
+        thread.join()
+        if not made:
+            raise ConnectionError(f"{host}:{port} cannot be reached")
+        made[0].settimeout(None)
+        return made[0]
+
+    def listens(self, port: int, host: str = "127.0.0.1") -> bool:
+        """Whether somebody accepts connections there."""
+        try:
+            self.connect(host, port).close()
+        except ConnectionError:
+            return False
+        return True
+
+    def close(self) -> None:
+        self._holder.kill()
+        self._holder.wait()
