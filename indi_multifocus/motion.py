@@ -20,6 +20,8 @@ NOMINAL_STEPS_PER_S = {1: 3906.25 / 64, 2: 1562.5 / 16}
 """Speed by generation: microsteps/s over microsteps a step (both firmwares, timer set-up in main.c)."""
 
 _HISTORY = 8
+_START_S = 0.001
+"""A motor that is switched on misses up to three timer interrupts (generation 2: 0.32 ms each) before it moves."""
 _SPEED_PRECISION = 0.2
 """A speed counts as known where its uncertainty is below this fraction of it."""
 
@@ -38,10 +40,8 @@ class Motion:
 
     @property
     def speed_steps_per_s(self) -> float:
-        """The best knowledge of the motor's speed."""
-        if self._speed_low <= self._nominal <= self._speed_high:
-            return self._nominal
-        return (self._speed_low + self._speed_high) / 2
+        """The best knowledge of the motor's speed: the nominal one, or what comes nearest to it and can be."""
+        return min(max(self._nominal, self._speed_low), self._speed_high)
 
     @property
     def speed_is_measured(self) -> bool:
@@ -69,7 +69,7 @@ class Motion:
             return
         first_asked_s, first_heard_s, begin = self._first
         steps = abs(current - begin)
-        longest_s, shortest_s = heard_s - first_asked_s, asked_s - first_heard_s
+        longest_s, shortest_s = heard_s - first_asked_s, asked_s - first_heard_s - _START_S
         if steps < 2 or shortest_s <= 0:
             return
         low, high = (steps - 1) / longest_s, (steps + 1) / shortest_s

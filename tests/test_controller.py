@@ -420,16 +420,22 @@ def test_a_stop_goes_out_however_many_replies_are_due(box: Box) -> None:
         assert set(lines.orders()) == {b"1S", b"2S"}
 
 
-def test_a_move_that_waits_is_cancelled_by_a_stop(box: Box) -> None:
+def test_a_move_that_waits_is_cancelled_by_a_stop(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     with Simulator() as simulator:
-        box.open_well(simulator.port, reply_timeout_s=NEVER_S)
-        lines = let_as_many_lines_wait_as_may(box, simulator)
+        box.open_well(simulator.port)
+        lines = Lines(simulator)
+        monkeypatch.setattr(controller_module, "IN_FLIGHT", 0)  # as if ever so many replies were due
         box.controller.move(2, 4000)
-        box.controller.stop(2)
-        box.controller.stop(1)
-        eventually(lambda: b"1S" in lines(), "the later stop")
-        assert sorted(lines.orders()) == [b"1S", b"2S"]
+        request = box.controller.stop(2)
+        assert box.wait_done(2, request).current == 0
+        monkeypatch.undo()
+        box.wait_done(1, box.controller.move(1, 3))
+        assert lines.orders() == [b"2S", b"1+3"]
         assert simulator.standstill(2) == 0
+
+
+def test_what_may_wait_for_replies_fits_the_buffer_of_the_usb_port() -> None:
+    assert IN_FLIGHT * len(b"9-9999999\n") <= 64
 
 
 def test_stops_while_one_is_under_way_are_served_by_that_one(box: Box) -> None:
@@ -1053,7 +1059,9 @@ def test_a_stuck_motor_is_noticed_without_regular_polls(box: Box) -> None:
         box.controller.set_schedule(Schedule(moving_s=NEVER_S, idle_s=NEVER_S))
         box.open_well(simulator.port)
         simulator.stall(1)
+        lines = Lines(simulator)
         assert "stalled" in box.move_and_wait(1, 20).fault
+        assert lines.polls() < 40, "it is asked less and less often"
 
 
 def test_a_move_that_takes_too_long_is_stopped_and_has_failed(box: Box) -> None:

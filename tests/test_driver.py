@@ -234,9 +234,25 @@ def test_disconnecting_while_it_connects_ends_disconnected() -> None:
         simulator.silence(True)
         assert client.ask(ONE, "CONNECTION", {"CONNECT": "On"}).state == "Busy"
         client.disconnect(1)
-        eventually(lambda: not simulator.in_use(), "the port to be free")
         simulator.silence(False)
+        eventually(lambda: not simulator.in_use(), "the port to be free")
+        client.settle(ONE)
+        assert client.state(ONE, "CONNECTION") == "Idle"
         client.connect(1)
+
+
+def test_what_became_of_an_attempt_that_was_given_up_is_no_news_of_the_next() -> None:
+    with Simulator() as simulator, DriverInside(SETTINGS) as client:
+        for _ in range(30):
+            client.new(ONE, "DEVICE_PORT", {"PORT": "/dev/ttyNOT_THERE"})
+            client.new(ONE, "CONNECTION", {"CONNECT": "On"})
+            client.new(ONE, "CONNECTION", {"DISCONNECT": "On"})
+            client.new(ONE, "DEVICE_PORT", {"PORT": simulator.port})
+            client.new(ONE, "CONNECTION", {"CONNECT": "On"})
+            client.settle(ONE)
+            client.wait(lambda: client.state(ONE, "CONNECTION") != "Busy", "an end of the attempt")
+            assert client.state(ONE, "CONNECTION") == "Ok"
+            client.disconnect(1)
 
 
 def test_disconnecting_leaves_a_move_to_finish() -> None:
@@ -412,6 +428,21 @@ def test_a_move_to_where_it_is_is_busy_and_ok_too() -> None:
         assert simulator.standstill(1) == 0
 
 
+def test_a_move_that_is_not_sent_yet_is_busy_whatever_else_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    with bench() as (_, client):
+        under_way(client, 2, 5000)
+        since = len(client.said)
+        monkeypatch.setattr(controller_module, "IN_FLIGHT", 0)  # as if ever so many replies were due
+        client.move(1, 20)
+        at = client.position(2)
+        client.wait(lambda: client.position(2) > at + 3, "news of the other channel")
+        assert states(client, ONE, ABSOLUTE, since) == ["Busy"]
+        monkeypatch.undo()
+        client.wait_state(ONE, ABSOLUTE, "Ok")
+        assert client.position(1) == 20
+        client.abort(2)
+
+
 def test_a_new_position_in_mid_move_is_gone_to_at_once() -> None:
     with bench() as (simulator, client):
         under_way(client, 1, 5000)
@@ -553,7 +584,7 @@ def test_what_is_no_position_of_the_travel_is_refused_and_nothing_changes(text: 
         (ABSOLUTE, {"FOCUS_ABSOLUTE_POSITION": 5, "SPEED": 1}, "Number", "FOCUS_ABSOLUTE_POSITION"),
         (ABSOLUTE, {}, "Number", "FOCUS_ABSOLUTE_POSITION"),
         (ABSOLUTE, {"FOCUS_ABSOLUTE_POSITION": "5"}, "Text", "Number"),
-        (RELATIVE, {"FOCUS_RELATIVE_POSITION": -5}, "Number", "0 to 20000"),
+        (RELATIVE, {"FOCUS_RELATIVE_POSITION": -5}, "Number", "how many steps"),
         ("FOCUS_MOTION", {"FOCUS_INWARD": "On", "FOCUS_OUTWARD": "On"}, "Switch", "FOCUS_OUTWARD"),
         ("FOCUS_MOTION", {"FOCUS_INWARD": "Yes"}, "Switch", "On or Off"),
         ("FOCUS_TARGET", {"FOCUS_TARGET_VALUE": 5}, "Number", "read-only"),
@@ -836,6 +867,10 @@ def test_the_overshoot_stays_within_the_travel() -> None:
         lines = Lines(simulator)
         client.move_and_wait(1, -20)
         assert lines.orders() == [b"1-50", b"1-20"]
+        client.move_and_wait(1, 0)
+        lines = Lines(simulator)
+        client.move_and_wait(1, -50)
+        assert lines.orders() == [b"1-50"], "there is nothing beyond the end"
 
 
 def test_presets_are_gone_to(home: Path) -> None:
@@ -1130,6 +1165,9 @@ def test_power_lost_in_mid_move_makes_the_position_unverified(link: str, generat
         assert client.devices[ONE]["FOCUS_LINK"].values == {"LINK": "Ok", "POSITION": "Alert"}
         assert client.state(TWO, ABSOLUTE) == "Ok"
         assert client.value(TWO, "FOCUS_LINK_INFO", "POSITION") == "verified"
+        under_way(client, 2, 500)
+        client.abort(2)
+        assert len([text for text in client.messages(since, ONE) if "unverified" in text]) == 1
 
 
 @BOTH
@@ -1188,6 +1226,9 @@ def test_a_motor_that_does_not_turn_is_alert_and_stopped() -> None:
         assert lines.orders() == [b"1+500", b"1S"]
         client.settle(ONE)
         assert len([text for text in client.messages(since, ONE) if "stalled" in text]) == 1
+        since = len(client.said)
+        client.move(1, 500)
+        client.wait_message("stalled at 0", since, ONE)  # whoever tries again is told again
         simulator.stall(1, False)
         client.move_and_wait(1, 20)
 
