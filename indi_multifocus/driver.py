@@ -17,7 +17,6 @@ import select
 import sys
 import time
 from collections import deque
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -44,6 +43,7 @@ from .indi import (
     without_superseded,
 )
 from .port import BY_ID, SOCKET, PortError, check_name, list_ports, socket_address
+from .records import replace
 from .settings import Settings
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import os
 import re
 import sys
 import time
-from dataclasses import dataclass, replace
+
+from .records import dataclass, replace
 
 SIZE_LIMIT = 4096
 """A state file is some 60 bytes; what is larger is none."""

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from dataclasses import dataclass
 from typing import Union
+
+from .records import dataclass
 
 MAX_CHANNELS = 9
 """The channel is one digit, and 0 is not one (firmware, both generations)."""

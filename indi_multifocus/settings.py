@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from .records import dataclass, field
 
 CONFIG_VARIABLE = "INDI_MULTIFOCUS_CONFIG"
 """Environment variable that names the JSON configuration."""

@@ -23,9 +23,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Union
 from xml.parsers import expat
+
+from ..records import dataclass
 
 MAX_TAG = 4096
 """Bytes of one tag with its attributes."""
