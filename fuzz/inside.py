@@ -13,7 +13,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Callable
 from unittest import mock
@@ -25,6 +24,7 @@ from indi_multifocus.controller import ChannelState, Link, PortSettings, Schedul
 from indi_multifocus.indi import Device, Event, NewVector, Reader, writer
 from indi_multifocus.port import PortError
 from indi_multifocus.protocol import max_steps
+from indi_multifocus.records import replace
 from indi_multifocus.settings import Settings
 
 _MEMORY = "/dev/shm"
