@@ -447,7 +447,7 @@ class Schedule:
         frame, shaft = self._frames[channel], self._world.box.shaft_steps(channel)
         state, values = view.states[device, name], view.values[device, name]
         # A zero that was lost on a controller that stood at 0 anyway is as good as one that was carried out.
-        if name == "FOCUS_SYNC" and state == "Ok" and not self._world.box.moving():
+        if name == "FOCUS_SYNC" and state == "Ok" and not self._world.box.motors[channel - 1].moving:
             frame.position, frame.shaft = float(values["FOCUS_SYNC_VALUE"]), shaft
             frame.slack = 1.0
         elif name == "FOCUS_REVERSE_MOTION" and state == "Ok":

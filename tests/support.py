@@ -461,7 +461,9 @@ class DriverProcess:
 class IndiServer:
     """The real indiserver on a free port, which starts the driver."""
 
-    def __init__(self, home: Path, extra: Mapping[str, str] | None = None) -> None:
+    def __init__(self, home: Path, extra: Mapping[str, str] | None = None, *, restarts: int = 0) -> None:
+        """`restarts`: how often it starts a driver again that has ended."""
+        self._restarts = restarts
         self._home = home
         self._environment = environment(home, extra)
         self._clients: list[tuple[socket.socket, FocuserClient]] = []
@@ -486,8 +488,9 @@ class IndiServer:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         with open(self._log, "wb") as log:
+            options = ["-p", str(self.port), "-u", f"/tmp/{uuid.uuid4()}", "-r", str(self._restarts)]
             self.process = subprocess.Popen(
-                ["indiserver", "-p", str(self.port), "-u", f"/tmp/{uuid.uuid4()}", "-r", "0", str(self._driver)],
+                ["indiserver", *options, str(self._driver)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
