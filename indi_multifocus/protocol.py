@@ -159,10 +159,10 @@ Reply = Union[Status, Acknowledged, NotUnderstood, Fans, Temperature, Garbage]
 # A sign and exactly six digits, or seven that do not begin with 0: what "%+07ld" prints within 7 digits.
 # Anything else is a line that was cut or overwritten (generation 2 beyond ±999999 does both).
 _CHANNEL = re.compile(rb"T([1-9])=([+-](?:[1-9]\d{6}|\d{6})),C([1-9])=([+-](?:[1-9]\d{6}|\d{6}))")
-_TEMPERATURE = re.compile(rb"-?\d{1,4}\.\d{4}")
+_TEMPERATURE = rb"-?\d{1,4}\.\d{4}"
 _PROBE_RANGE = (-55.0, 125.0)
 """What a DS18B20 can measure, °C (data sheet)."""
-_OVERWRITTEN = re.compile(rb"=[+-][1-9]\d{6}")
+_OVERWRITTEN = rb"=[+-][1-9]\d{6}"
 _FIXED: dict[bytes, Reply] = {
     b"$": Acknowledged(),
     b"?": NotUnderstood(),
@@ -179,7 +179,7 @@ def parse_line(line: bytes) -> Reply:
         return fixed
     if line[:1] == b"T":
         return _parse_status(line)
-    if _TEMPERATURE.fullmatch(line):
+    if re.fullmatch(_TEMPERATURE, line):
         return _parse_temperature(line)
     return Garbage(line)
 
@@ -538,7 +538,7 @@ class _Synchronising:
     def complaint(self) -> str:
         if self._garbage is None:
             return "it answers ? to everything, as an echo would"
-        if _OVERWRITTEN.search(self._garbage):
+        if re.search(_OVERWRITTEN, self._garbage):
             return _BEYOND
         return f"what it says is not the controller's protocol ({self._garbage[:40]!r})"
 

@@ -28,10 +28,8 @@ It sends the `set…` that answers the client, by `update`; or it raises Refused
 _LONGEST_NUMBER = 64
 
 _DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-_SEXAGESIMAL = re.compile(
-    r"""([+-]?) \s* (\d+\.?\d*) (?:\s*[:;]\s*|\s+) (\d+\.?\d*) (?: (?:\s*[:;]\s*|\s+) (\d+\.?\d*) )?""",
-    re.ASCII | re.VERBOSE,
-)
+_SEXAGESIMAL = r"""([+-]?) \s* (\d+\.?\d*) (?:\s*[:;]\s*|\s+) (\d+\.?\d*) (?: (?:\s*[:;]\s*|\s+) (\d+\.?\d*) )?"""
+"""Rare, so compiled by `re` when one comes."""
 
 
 class Refused(Exception):
@@ -49,7 +47,7 @@ def parse_number(text: str) -> float:
     if _DECIMAL.fullmatch(stripped):
         value = float(stripped)
     else:
-        parts = _SEXAGESIMAL.fullmatch(stripped)
+        parts = re.fullmatch(_SEXAGESIMAL, stripped, re.ASCII | re.VERBOSE)
         if parts is not None:
             value = float(parts[2]) + float(parts[3]) / 60 + float(parts[4] or 0) / 3600
             if parts[1] == "-":

@@ -77,7 +77,8 @@ _READ = {b"getProperties"} | {b"new%sVector" % kind for kind in _KINDS}
 _STARTS = _READ | {b"enableBLOB"}
 """What clients send begins with these; none of them can stand within another."""
 
-_START = re.compile(rb"<(?:%s)(?=[\s/>])" % b"|".join(sorted(_STARTS)))
+# Patterns are compiled here where every stream needs them, and by `re` where one comes to need them: it takes a while.
+_START = rb"<(?:%s)(?=[\s/>])" % b"|".join(sorted(_STARTS))
 _START_LENGTH = max(map(len, _STARTS)) + 2
 
 _TAG = re.compile(
@@ -86,7 +87,7 @@ _TAG = re.compile(
     re.VERBOSE,
 )
 """The look-ahead ends the name where it ends, so that a tag which does not match is given up in linear time."""
-_TAG_BEGINS = re.compile(rb"</?(?:[A-Za-z_:\x80-\xff]|\Z)")
+_TAG_BEGINS = rb"</?(?:[A-Za-z_:\x80-\xff]|\Z)"
 _BLANK = re.compile(rb"[ \t\r\n]*(?:\xef\xbb\xbf[ \t\r\n]*)*")
 """What may stand between messages: white space, and the mark that some editors put before UTF-8."""
 
@@ -94,8 +95,8 @@ _BOM = b"\xef\xbb\xbf"
 _COMMENT, _CDATA, _INSTRUCTION = b"<!--", b"<![CDATA[", b"<?"
 _ENDS = {_COMMENT: b"-->", _CDATA: b"]]>", _INSTRUCTION: b"?>"}
 
-_DECLARATION = re.compile(rb"<\?xml\s")
-_ENCODING = re.compile(rb"""\sencoding\s*=\s*["']([^"']*)["']""")
+_DECLARATION = rb"<\?xml\s"
+_ENCODING = rb"""\sencoding\s*=\s*["']([^"']*)["']"""
 _ENCODINGS = {b"utf-8": "utf-8", b"utf8": "utf-8", b"us-ascii": "us-ascii", b"ascii": "us-ascii"}
 _ENCODINGS.update({b"iso-8859-1": "iso-8859-1", b"latin1": "iso-8859-1", b"latin-1": "iso-8859-1"})
 """Those that expat itself knows and in which a tag is the same bytes as in ASCII."""
@@ -155,7 +156,7 @@ class Reader:
 
     def _find_start(self) -> bool:
         """Go to the next start of a message. False: it has not come yet."""
-        start = _START.search(self._buffer)
+        start = re.search(_START, self._buffer)
         self._lost = start is None
         self._restart(start.start() if start else max(0, len(self._buffer) - _START_LENGTH))
         return start is not None
@@ -233,7 +234,7 @@ class Reader:
             return False
         if head.startswith(b"<!"):
             raise _Lost(f"{self._where()}: document types and entities are refused", begin + 2)
-        if not _TAG_BEGINS.match(head):
+        if not re.match(_TAG_BEGINS, head):
             raise _Lost(f"{self._where()}: a tag cannot begin with {_shown(head[:2])}", begin + 1)
         after = buffer.find(b"<", begin + 1, begin + MAX_TAG)
         if after >= 0:
@@ -248,8 +249,8 @@ class Reader:
         if opening == _CDATA:
             raise _Lost(f"text between messages: {_shown(found)}", end)
         self._restart(end)
-        if _DECLARATION.match(found):
-            encoding = _ENCODING.search(found)
+        if re.match(_DECLARATION, found):
+            encoding = re.search(_ENCODING, found)
             name = encoding[1].lower() if encoding else b"utf-8"
             self._encoding = _ENCODINGS.get(name, "utf-8")
             if name not in _ENCODINGS:
