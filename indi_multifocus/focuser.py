@@ -378,12 +378,14 @@ class Focuser:
 
     def _new_backlash(self, values: Values) -> None:
         self._select(self.properties.backlash, values)
+        self.save_setting(self.properties.backlash)
 
     def _new_backlash_steps(self, values: Values) -> None:
         steps = self.properties.backlash_steps
         steps["FOCUS_BACKLASH_VALUE"].value = _whole(values["FOCUS_BACKLASH_VALUE"])
         steps.state = State.OK
         self.device.update(steps)
+        self.save_setting(steps)
 
     def _new_presets(self, values: Values) -> None:
         presets = self.properties.presets

@@ -110,6 +110,8 @@ class IndiClient:
         self._marks = self._marked = 0
         self.behind_a_server = False
         """It is indiserver that speaks, which also tells each client what the others ask for."""
+        self.excused: set[str] = set()
+        """Devices of libindi's drivers, which also set what they have not defined."""
         self.ended = False
         """The other side has closed."""
 
@@ -274,6 +276,8 @@ class IndiClient:
         if what == "def":
             self._define(element, kind)
         found = self.devices.get(device, {}).get(name)
+        if found is None and device in self.excused:
+            return
         assert found is not None, f"{device}.{name} is set, but was not defined"
         found.state = state
         values = {child.attrib["name"]: (child.text or "").strip() for child in element}
@@ -461,9 +465,17 @@ class DriverProcess:
 class IndiServer:
     """The real indiserver on a free port, which starts the driver."""
 
-    def __init__(self, home: Path, extra: Mapping[str, str] | None = None, *, restarts: int = 0) -> None:
-        """`restarts`: how often it starts a driver again that has ended."""
+    def __init__(
+        self,
+        home: Path,
+        extra: Mapping[str, str] | None = None,
+        *,
+        restarts: int = 0,
+        beside: tuple[str, ...] = (),
+    ) -> None:
+        """`restarts`: how often it starts a driver again that has ended. `beside`: other drivers to start."""
         self._restarts = restarts
+        self._beside = beside
         self._home = home
         self._environment = environment(home, extra)
         self._clients: list[tuple[socket.socket, FocuserClient]] = []
@@ -490,7 +502,7 @@ class IndiServer:
         with open(self._log, "wb") as log:
             options = ["-p", str(self.port), "-u", f"/tmp/{uuid.uuid4()}", "-r", str(self._restarts)]
             self.process = subprocess.Popen(
-                ["indiserver", *options, str(self._driver)],
+                ["indiserver", *options, str(self._driver), *self._beside],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
