@@ -8,8 +8,10 @@ wants to (CONFIG_PROCESS): a focuser that forgot a sync would move to the wrong 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 import sys
 import time
 
@@ -46,7 +48,13 @@ def write_atomically(path: str, data: bytes, *, durable: bool = True) -> None:
     """
     os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o755, exist_ok=True)
     temporary = f"{path}.{os.getpid()}.tmp"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    # A file of our own making, and no link or other thing that somebody put there.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(temporary, flags, 0o644)
+    except FileExistsError:
+        os.unlink(temporary)  # left by a process of the same number that was killed
+        fd = os.open(temporary, flags, 0o644)
     try:
         try:
             view = memoryview(data)
@@ -60,6 +68,20 @@ def write_atomically(path: str, data: bytes, *, durable: bool = True) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def read_file(path: str, limit: int) -> bytes:
+    """The first `limit` bytes of a file. Raises OSError; also for what is none, like a FIFO, which would never end."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "this is no file", path)
+        data = b""
+        while len(data) < limit and (more := os.read(fd, limit - len(data))):
+            data += more
+        return data
+    finally:
+        os.close(fd)
 
 
 @dataclass(frozen=True)
@@ -162,8 +184,7 @@ class Memory:
 
     def _load(self) -> None:
         try:
-            with open(self._path, "rb") as file:
-                data = file.read(SIZE_LIMIT)
+            data = read_file(self._path, SIZE_LIMIT)
         except FileNotFoundError:
             return
         except OSError as error:

@@ -14,7 +14,7 @@ from typing import Union
 
 from .indi import GetProperties, Malformed, NewVector, Number, NumberVector, Reader, Switch, SwitchVector, TextVector
 from .indi.writer import escape, number_text
-from .memory import file_name, write_atomically
+from .memory import file_name, read_file, write_atomically
 
 SIZE_LIMIT = 1_048_576
 """Bytes. A driver's own file has some five thousand."""
@@ -87,8 +87,7 @@ class SavedConfig:
 
     def _read_all(self) -> list[NewVector]:
         try:
-            with open(self.path, "rb") as file:
-                data = file.read(SIZE_LIMIT + 1)
+            data = read_file(self.path, SIZE_LIMIT + 1)
         except FileNotFoundError:
             return []
         if len(data) > SIZE_LIMIT:
