@@ -175,7 +175,7 @@ def test_what_is_saved_is_there_in_the_next_run_and_what_is_not_is_gone(home: Pa
             client.ask(ONE, "FOCUS_BACKLASH_STEPS", {"FOCUS_BACKLASH_VALUE": 40})
             client.ask(ONE, "POLLING_PERIOD", {"PERIOD_MS": 250})
             process(client, "CONFIG_SAVE")
-            client.ask(ONE, "FOCUS_BACKLASH_STEPS", {"FOCUS_BACKLASH_VALUE": 90})
+            client.ask(ONE, "POLLING_PERIOD", {"PERIOD_MS": 900})
         with DriverInside(SETTINGS) as client:
             assert client.value(ONE, "POLLING_PERIOD", "PERIOD_MS") == "250"
             client.connect(1, 2)
@@ -200,19 +200,19 @@ def test_settings_are_loaded_defaulted_and_deleted_as_asked_for(home: Path) -> N
     with Simulator() as simulator, DriverInside(SETTINGS) as client:
         connect_to(client, simulator, 1)
 
-        def backlash() -> str:
+        def period() -> str:
             client.settle(ONE)
-            return client.value(ONE, "FOCUS_BACKLASH_STEPS", "FOCUS_BACKLASH_VALUE")
+            return client.value(ONE, "POLLING_PERIOD", "PERIOD_MS")
 
-        client.ask(ONE, "FOCUS_BACKLASH_STEPS", {"FOCUS_BACKLASH_VALUE": 40})
+        client.ask(ONE, "POLLING_PERIOD", {"PERIOD_MS": 40})
         process(client, "CONFIG_SAVE")
-        client.ask(ONE, "FOCUS_BACKLASH_STEPS", {"FOCUS_BACKLASH_VALUE": 90})
+        client.ask(ONE, "POLLING_PERIOD", {"PERIOD_MS": 90})
         process(client, "CONFIG_LOAD")
-        assert backlash() == "40"
+        assert period() == "40"
         process(client, "CONFIG_DEFAULT")
-        assert backlash() == "0"
+        assert period() == "20"
         process(client, "CONFIG_LOAD")
-        assert backlash() == "40"
+        assert period() == "40"
         process(client, "CONFIG_PURGE")
         assert not saved(home).exists()
 
