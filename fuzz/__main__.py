@@ -24,19 +24,24 @@ INPUT_TIMEOUT_S = 20
 MEMORY_MB = 1024
 
 
-def fuzz(name: str, seconds: int) -> tuple[bool, str]:
-    """Whether nothing was found in that time, and a line that says what was done."""
+def prepare(name: str) -> None:
+    """Write down what a target begins with."""
     target = importlib.import_module(f"fuzz.{name}")
     place = PLACE / name
-    corpus, seeds = place / "corpus", place / "seeds"
-    for folder in (corpus, seeds):
+    seeds = place / "seeds"
+    for folder in (place / "corpus", seeds):
         folder.mkdir(parents=True, exist_ok=True)
     for seed in target.SEEDS:
         (seeds / hashlib.sha1(seed).hexdigest()).write_bytes(seed)
     (place / "words").write_text("".join(f'"{_escaped(word)}"\n' for word in target.WORDS if word))
+
+
+def fuzz(name: str, seconds: int) -> tuple[bool, str]:
+    """Whether nothing was found in that time, and a line that says what was done."""
+    place = PLACE / name
     command = [sys.executable, "-m", "fuzz.one", name, f"-max_total_time={seconds}", f"-timeout={INPUT_TIMEOUT_S}"]
     command += [f"-rss_limit_mb={MEMORY_MB}", f"-dict={place / 'words'}", f"-artifact_prefix={place}/"]
-    command += ["-print_final_stats=1", "-max_len=8192", str(corpus), str(seeds)]
+    command += ["-print_final_stats=1", "-max_len=8192", str(place / "corpus"), str(place / "seeds")]
     with open(place / "log", "wb") as log:
         begun = time.monotonic()
         status = subprocess.run(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, check=False).returncode
@@ -67,6 +72,8 @@ def main() -> int:
     if unknown:
         print(f"there is no target {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}", file=sys.stderr)
         return 2
+    for name in names:
+        prepare(name)
     well = True
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for fine, story in pool.map(lambda name: fuzz(name, seconds), names):
