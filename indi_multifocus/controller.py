@@ -68,6 +68,13 @@ STALL_S = 0.3
 """A channel is stalled when this many polls over this long saw it at the same place short of its target:
 both, since at a short polling period three polls are less than the time for one step."""
 
+LATE_S = 0.3
+"""A status that is later than this, and than what is usual on this line, may have been asked of a controller that has
+been without power since: its answer to the next question passes for the one that was lost."""
+
+POWER_CYCLE_S = 0.15
+"""No controller loses its power and answers again within this."""
+
 MEASURE_S = 2.0
 """A temperature takes up to 1 s, in which nothing is answered; so while one is measured no silence is shorter
 than this."""
@@ -258,6 +265,7 @@ class Controller:
         self._polled_s = 0.0
         self._round_trip_s = 0.0
         self._trouble = False
+        self._late = False
         self._attempt = 0
         self._redo: list[_Sent] = []
 
@@ -589,6 +597,7 @@ class Controller:
     def _answered(self, sent: _Sent, event: Answered, now: float) -> None:
         command, reply = event.command, event.reply
         if isinstance(reply, Status):
+            self._late = now - sent.sent_s > max(LATE_S, 4 * self._round_trip_s)
             if sent.alone:
                 self._round_trip_s = now - sent.sent_s
             self._status(reply, sent.sent_s, now)
@@ -704,10 +713,13 @@ class Controller:
         if target == current == 0 and (channel.zero_commanded or zeros):
             return
         possible = channel.motion.could_travel(current - channel.seen, now - channel.seen_s)
-        unseen = target == current and current in channel.ordered
+        # An end that it was sent to, or a way that may have begun at one.
+        arrived = target == current and current in channel.ordered
+        turned = channel.target not in (channel.current, target) and target in channel.ordered
+        unseen = (arrived or turned) and now - channel.seen_s >= POWER_CYCLE_S
         # Nobody ordered it: maybe a zero that was meant for another channel.
         unasked = target == current and not unanswered and channel.expected not in (None, target)
-        if self._trouble:
+        if self._trouble or self._late:
             doubtful = unasked or unseen or not possible
         else:
             doubtful = unasked or (channel.motion.speed_is_measured and not possible)
