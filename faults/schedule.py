@@ -260,7 +260,7 @@ class Schedule:
 
     def _noticed(self) -> bool:
         """Whether the driver knows of the last power failure in mid-move."""
-        self._unnoticed &= self._world.view.states.get((_name(1), "FOCUS_LINK")) != "Alert"
+        self._unnoticed &= self._value(1, "FOCUS_LINK_INFO", "LINK") == "up"
         return not self._unnoticed
 
     def _later(self, delay_s: float, action: Callable[[], None]) -> None:

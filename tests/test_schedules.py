@@ -6,10 +6,14 @@ And schedules that once went wrong, each with the story of its mistake.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from faults.__main__ import kinds_of
 from faults.schedule import EVERYTHING, FAULTS, run
+from faults.world import World
 
 
 @pytest.mark.parametrize("kind", FAULTS)
@@ -46,3 +50,141 @@ def test_a_driver_that_stays_busy_is_found_out(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Focuser, "_moving", lambda self, state: state.moving or self._moved > 0)
     monkeypatch.setattr("faults.schedule.MOST_S", 60.0)
     assert any("Busy for ever" in problem for seed in range(10) for problem in run(seed).problems)
+
+
+# Stories that schedules told, each of which once ended with a wrong position and Ok
+
+
+class Story:
+    """A world in which the test says what happens."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.box = world, world.box
+        world.start_driver()
+        self.connect()
+        world.run_for(3.0)
+
+    def connect(self) -> None:
+        self.new("CONNECTION", "Switch", "CONNECT", "On")
+
+    def new(self, name: str, kind: str, element: str, value: object) -> None:
+        one = f'<one{kind} name="{element}">{value}</one{kind}>'
+        self.world.say(f'<new{kind}Vector device="{DEVICE}" name="{name}">{one}</new{kind}Vector>')
+
+    def move(self, position: int) -> None:
+        self.world.allowed[1] = range(-9_999_999, 10_000_000)
+        self.new("ABS_FOCUS_POSITION", "Number", "FOCUS_ABSOLUTE_POSITION", position)
+
+    def restart(self) -> None:
+        self.world.kill_driver()
+        self.world.run_for(0.1)
+        self.world.start_driver()
+        self.connect()
+
+    @property
+    def shown(self) -> tuple[str, float]:
+        """State and position, when all is quiet."""
+        self.world.run_for(60.0)
+        view = self.world.view
+        position = view.values[DEVICE, "ABS_FOCUS_POSITION"]["FOCUS_ABSOLUTE_POSITION"]
+        return view.states[DEVICE, "ABS_FOCUS_POSITION"], float(position)
+
+
+DEVICE = "MultiFocus 1"
+
+
+@pytest.fixture(params=[3, 4, 5, 6])
+def story(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Story]:
+    """Seeds differ in generation, polling period, time-out and the speed of the line."""
+    with World(request.param, tmp_path).inhabited() as world:
+        yield Story(world)
+
+
+def test_power_that_is_off_for_longer_than_the_move_needs_is_no_arrival(story: Story) -> None:
+    story.move(200)
+    story.world.run_for(1.0)
+    story.box.power_off()
+    story.box.pull()
+    story.world.run_for(30.0)
+    story.box.power_on()
+    story.box.plug()
+    assert story.shown == ("Alert", 200)
+
+
+def test_who_sees_the_link_lost_and_restarts_the_driver_gets_no_arrival_either(story: Story) -> None:
+    story.move(200)
+    story.world.run_for(1.0)
+    story.box.power_off()
+    story.box.pull()
+    story.world.run_for(5.0)
+    story.restart()
+    story.world.run_for(30.0)
+    story.box.power_on()
+    story.box.plug()
+    story.connect()
+    assert story.shown == ("Alert", 200)
+
+
+def test_an_earlier_target_is_no_arrival_after_a_restart(story: Story) -> None:
+    story.move(5000)
+    story.world.run_for(1.0)
+    story.box.silent = True
+    story.box.lose_input = 1000
+    story.move(90)
+    story.world.run_for(0.1)
+    story.world.kill_driver()
+    story.box.heal()
+    story.box.power_off()
+    story.world.boot = "another"
+    story.box.power_on()
+    story.world.start_driver()
+    story.connect()
+    assert story.shown == ("Alert", 5000)
+
+
+def test_answers_that_pass_for_those_that_were_lost_prove_no_arrival(story: Story) -> None:
+    story.move(60)
+    story.world.run_for(0.2)
+    story.box.power_off()
+    story.move(50)
+    story.world.run_for(0.4)
+    story.box.power_on()
+    story.move(55)
+    state, position = story.shown
+    assert state == "Alert"
+    assert abs(position - story.box.shaft_steps(1)) > 2
+
+
+def test_a_move_that_was_given_up_is_not_sent_before_the_one_that_replaced_it(story: Story) -> None:
+    sent: list[str] = []
+    story.world.trace = sent.append
+    story.box.change_reply.append(lambda reply: b"0\r\n")
+    story.move(-100)
+    story.world.run_for(0.0)
+    story.move(100)
+    assert story.shown == ("Ok", 100)
+    written = [line for line in sent if " > b'" in line]
+    replaced = [number for number, line in enumerate(written) if "+100" in line]
+    assert replaced
+    assert not any("-100" in line for line in written[replaced[0] :])
+
+
+def test_a_zero_that_only_seemed_to_fail_counts(story: Story) -> None:
+    story.move(40)
+    story.world.run_for(5.0)
+    story.new("FOCUS_SYNC", "Number", "FOCUS_SYNC_VALUE", 900)
+    story.new("FOCUS_ABORT_MOTION", "Switch", "ABORT", "On")
+    story.box.silent = True
+    story.new("FOCUS_SYNC", "Number", "FOCUS_SYNC_VALUE", 0)
+    story.world.run_for(10.0)
+    story.box.heal()
+    state, position = story.shown
+    assert (state in ("Ok", "Idle"), position) == (True, 0)
+
+
+def test_a_zero_meant_for_another_channel_leaves_a_doubt(story: Story) -> None:
+    story.move(40)
+    story.world.run_for(5.0)
+    story.box.stray_input(b"1Z\n")
+    story.box.noise(b"")
+    assert story.shown == ("Alert", 0)
