@@ -143,16 +143,21 @@ def test_an_earlier_target_is_no_arrival_after_a_restart(story: Story) -> None:
 
 
 def test_answers_that_pass_for_those_that_were_lost_prove_no_arrival(story: Story) -> None:
-    story.move(60)
-    story.world.run_for(0.2)
+    story.move(40)
+    assert story.world.driver is not None
+    poll_thread = story.world.driver._controller
+    while story.box.shaft_steps(1) < 25 or (poll_thread._session is not None and poll_thread._session.sent):
+        story.world.run_for(0.0005)
     story.box.power_off()
-    story.move(50)
+    story.new("FOCUS_ABORT_MOTION", "Switch", "ABORT", "On")
     story.world.run_for(0.4)
     story.box.power_on()
-    story.move(55)
+    story.new("FOCUS_ABORT_MOTION", "Switch", "ABORT", "On")
+    story.world.run_for(0.001)
+    story.move(40)
     state, position = story.shown
-    assert state == "Alert"
-    assert abs(position - story.box.shaft_steps(1)) > 2
+    assert (state, position) == ("Alert", 40.0)
+    assert story.box.shaft_steps(1) < 39
 
 
 def test_a_move_that_was_given_up_is_not_sent_before_the_one_that_replaced_it(story: Story) -> None:
@@ -162,7 +167,8 @@ def test_a_move_that_was_given_up_is_not_sent_before_the_one_that_replaced_it(st
     story.move(-100)
     story.world.run_for(0.0)
     story.move(100)
-    assert story.shown == ("Ok", 100)
+    state, position = story.shown
+    assert (state, position) == ("Ok", 100.0)
     written = [line for line in sent if " > b'" in line]
     replaced = [number for number, line in enumerate(written) if "+100" in line]
     assert replaced
