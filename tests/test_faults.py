@@ -418,11 +418,12 @@ def test_a_client_that_goes_in_mid_move_stops_nothing(home: Path, tmp_path: Path
         with IndiServer(home, configuration(tmp_path, serial_port=simulator.port)) as server:
             client, lines = client_of(server), Lines(simulator)
             client.connect(1)
+            other = server.client()  # before anything moves: an update could come to it before the definition
             client.move(1, 60)
             client.wait(lambda: client.position(1) > 2, "the move")
             server._clients.pop(0)[0].close()
             eventually(lambda: simulator.position(1) == 60, "the end of the move")
-            other = server.client()
+            other.wait(lambda: other.position(1) == 60, "the last position")
             other.wait_state(ONE, ABSOLUTE, "Ok")
             assert other.position(1) == 60
             assert lines.orders() == [b"1+60"]
