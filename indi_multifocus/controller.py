@@ -543,6 +543,11 @@ class Controller:
             # Whatever else is lost, a stop is not: it is the first thing to be said when the link is back.
             self._wish_stop(command.channel, sent.request)
 
+    def _stop_is_wished(self, channel: int) -> bool:
+        with self._lock:
+            wishes = self._wishes.get(channel)
+            return wishes is not None and wishes.stop > 0
+
     def _wish_stop(self, channel: int, request: int) -> None:
         with self._lock:
             wishes = self._wishes.setdefault(channel, _Wishes())
@@ -659,7 +664,9 @@ class Controller:
         for index, channel in enumerate(self._channels):
             target, current = status.targets[index], status.currents[index]
             unanswered = [sent.command for sent in self._unanswered(index + 1)]
-            self._doubt(channel, target, current, now, unanswered)
+            if self._is_doubtful(index + 1, channel, target, current, now, unanswered):
+                channel.doubts += 1
+                channel.then = None
             self._settle_unanswered(channel, target, current)
             if current != channel.current or target != channel.target or target == current:
                 channel.progress_s, channel.idle_polls = now, 0
@@ -701,31 +708,33 @@ class Controller:
             return self._schedule.move_timeout_s
         return channel.motion.travel_time_s(steps) * 1.5 + 10.0
 
-    def _doubt(self, channel: _Channel, target: int, current: int, now: float, unanswered: Iterable[Command]) -> None:
+    def _is_doubtful(
+        self, number: int, channel: _Channel, target: int, current: int, now: float, unanswered: Iterable[Command]
+    ) -> bool:
         """A place that the motor could not have reached since it was last seen is a claim, not a position.
 
         The target is written to EEPROM when it is set, and a controller that lost its power takes it for the position.
         So an arrival that fell into trouble on the line is a claim, too, however much time there was for it.
         """
         if channel.seen_s is None or current == channel.seen:
-            return
-        zeros = [command for command in unanswered if isinstance(command, Zero)]
-        if target == current == 0 and (channel.zero_commanded or zeros):
-            return
-        possible = channel.motion.could_travel(current - channel.seen, now - channel.seen_s)
-        # An end that it was sent to, or a way that may have begun at one.
-        arrived = target == current and current in channel.ordered
-        turned = channel.target not in (channel.current, target) and target in channel.ordered
-        unseen = (arrived or turned) and now - channel.seen_s >= POWER_CYCLE_S
+            return False
+        if target == current == 0 and (channel.zero_commanded or any(isinstance(c, Zero) for c in unanswered)):
+            return False
+        at_rest = target == current
         # Nobody ordered it: maybe a zero that was meant for another channel.
-        unasked = target == current and not unanswered and channel.expected not in (None, target)
-        if self._trouble or self._late:
-            doubtful = unasked or unseen or not possible
-        else:
-            doubtful = unasked or (channel.motion.speed_is_measured and not possible)
-        if doubtful:
-            channel.doubts += 1
-            channel.then = None
+        if at_rest and not unanswered and channel.expected not in (None, target):
+            return True
+        impossible = not channel.motion.could_travel(current - channel.seen, now - channel.seen_s)
+        if not (self._trouble or self._late):
+            return channel.motion.speed_is_measured and impossible
+        if now - channel.seen_s < POWER_CYCLE_S:
+            return impossible
+        # Where it was not sent to it stands because of a stop, or because an order came out wrong.
+        stopped = channel.stopped or self._stop_is_wished(number) or any(isinstance(c, Stop) for c in unanswered)
+        arrived = at_rest and (current in channel.ordered or (bool(channel.ordered) and not stopped))
+        # The way to a new target may have begun at the end of the last, which it never reached.
+        turned = channel.target not in (channel.current, target) and target in channel.ordered
+        return impossible or arrived or turned
 
     @staticmethod
     def _compare(channel: _Channel) -> str:
