@@ -7,6 +7,7 @@ It speaks INDI on standard input and output, and nothing else there. It ends wit
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
@@ -18,6 +19,8 @@ def main() -> int:
     if "--version" in sys.argv[1:]:
         print(f"indi_multifocus {__version__}")
         return 0
+    if sys.stderr is None:  # closed by whoever starts the driver: print would take standard output for it
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     # From the first definition on whoever starts the driver may end it: that waits until it can be done in order.
     ends = (signal.SIGTERM, signal.SIGINT)
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)

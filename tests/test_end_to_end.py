@@ -285,6 +285,20 @@ def test_its_standard_output_carries_nothing_but_indi(home: Path, simulator: Sim
         assert "ignored what a client sent" in driver.errors
 
 
+def test_what_is_for_a_log_that_is_not_there_does_not_get_among_the_indi(home: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" -m indi_multifocus 2>&-', sys.executable],
+        input=b"this is not INDI <getProperties/>",
+        stdout=subprocess.PIPE,
+        env=environment(home),
+        cwd=ROOT,
+        timeout=DEADLINE_S,
+    )
+    assert done.returncode == 0
+    assert b"defTextVector" in done.stdout
+    assert b"ignored" not in done.stdout
+
+
 def test_it_says_its_version_and_no_more(home: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "indi_multifocus", "--version"],
