@@ -92,6 +92,8 @@ class Schedule:
         self._lost: set[str] = set()
         self._healed = False
         self._unnoticed = False
+        self._zeroing: set[int] = set()
+        """Channels on which a zero is under way."""
         for channel, motor in enumerate(world.box.motors, 1):
             motor.zeroed = partial(self._zeroed, channel)
 
@@ -186,11 +188,10 @@ class Schedule:
             # Whatever waits for it is ordered when it is done; so is where it leads.
             self._forget(channel)
             self._say(channel, "FOCUS_SYNC", "Number", {"FOCUS_SYNC_VALUE": 0})
-            if (
-                world.view.states.get((_name(channel), "FOCUS_SYNC")) == "Busy"
-                and world.allowed.get(channel) != ANYWHERE
-            ):
-                world.allowed[channel] = ()
+            if world.view.states.get((_name(channel), "FOCUS_SYNC")) == "Busy":
+                self._zeroing.add(channel)
+                if world.allowed.get(channel) != ANYWHERE:
+                    world.allowed[channel] = ()
         elif what == "sync":
             self._forget(channel)
             self._say(channel, "FOCUS_SYNC", "Number", {"FOCUS_SYNC_VALUE": chance.randint(-5000, 5000)})
@@ -440,6 +441,7 @@ class Schedule:
         if name == "CONNECTION":
             self._hear()
             self._lost.discard(device)
+            self._find_zero(int(device.rpartition(" ")[2]))
         if name not in ("FOCUS_SYNC", "FOCUS_REVERSE_MOTION"):
             return
         view = self._world.view
@@ -447,6 +449,8 @@ class Schedule:
         frame, shaft = self._frames[channel], self._world.box.shaft_steps(channel)
         state, values = view.states[device, name], view.values[device, name]
         # A zero that was lost on a controller that stood at 0 anyway is as good as one that was carried out.
+        if name == "FOCUS_SYNC" and state != "Busy":
+            self._zeroing.discard(channel)
         if name == "FOCUS_SYNC" and state == "Ok" and not self._world.box.motors[channel - 1].moving:
             frame.position, frame.shaft = float(values["FOCUS_SYNC_VALUE"]), shaft
             frame.slack = 1.0
@@ -455,6 +459,14 @@ class Schedule:
             if sign != frame.sign:
                 frame.position, frame.shaft, frame.sign = frame.position_of(shaft), shaft, sign
                 frame.slack += 2.0
+
+    def _find_zero(self, channel: int) -> None:
+        """A zero whose end nobody saw was carried out, or is as good, where the controller counts from here."""
+        if channel in self._zeroing and self._world.view.states[_name(channel), "CONNECTION"] == "Ok":
+            self._zeroing.discard(channel)
+            motor = self._world.box.motors[channel - 1]
+            if motor.current == motor.target == 0:
+                self._zeroed(channel)
 
     def _error(self, channel: int) -> float:
         """How wrong the shown position is, in steps; 0 where it is as right as it can be."""

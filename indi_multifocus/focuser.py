@@ -212,6 +212,7 @@ class Focuser:
         """Request number of the last move; likewise of the last abort and zero that have no answer yet, else 0."""
         self._aborting = 0
         self._zeroing = 0
+        self._zeroing_attempt = 0
         self._switched_fans = 0
         """Request number of the last order for the fans."""
         self._held: list[tuple[Vector, Values]] = []
@@ -242,7 +243,10 @@ class Focuser:
         self.connected = True
         self._take(snapshot)
         self._check_departure(snapshot)
-        self._check_zero()
+        if not self._zeroing or snapshot.attempt != self._zeroing_attempt:
+            self._zeroing = 0
+            self.properties.sync.state = State.OK
+            self._check_zero()
         self._fill_position()
         self._fill_box()
         offered = self.properties
@@ -259,6 +263,7 @@ class Focuser:
             self.device.warning(self.memory.problem)
         if self._probe is not None and snapshot.generation != 2:
             self.device.warning("this controller is of the first generation, which has no temperature probes")
+        self._finish_zero()
         self._report_trouble()
 
     def _offer(self) -> list[tuple[Vector, Callable[[Values], None] | None]]:
@@ -294,7 +299,7 @@ class Focuser:
         self.connected = False
         self.device.remove(*(vector.name for vector, _ in self._offer()))
         self._state = None
-        self._moved = self._aborting = self._zeroing = 0
+        self._moved = self._aborting = 0  # a zero that is under way is seen to its end by the next connection
         self._held, self._course = [], ()
         self._aborted = self._by_relative = False
         self._told = ""
@@ -351,6 +356,7 @@ class Focuser:
             self.memory.zeroing = True
             self.memory.save()
             self._zeroing = self._controller.zero(self.channel)
+            self._zeroing_attempt = self._snapshot.attempt
             offered.sync.state = State.BUSY
             self.device.update(offered.sync)
             return

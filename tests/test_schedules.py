@@ -67,9 +67,9 @@ class Story:
     def connect(self) -> None:
         self.new("CONNECTION", "Switch", "CONNECT", "On")
 
-    def new(self, name: str, kind: str, element: str, value: object) -> None:
+    def new(self, name: str, kind: str, element: str, value: object, device: str = "MultiFocus 1") -> None:
         one = f'<one{kind} name="{element}">{value}</one{kind}>'
-        self.world.say(f'<new{kind}Vector device="{DEVICE}" name="{name}">{one}</new{kind}Vector>')
+        self.world.say(f'<new{kind}Vector device="{device}" name="{name}">{one}</new{kind}Vector>')
 
     def move(self, position: int) -> None:
         self.world.allowed[1] = range(-9_999_999, 10_000_000)
@@ -90,7 +90,7 @@ class Story:
         return view.states[DEVICE, "ABS_FOCUS_POSITION"], float(position)
 
 
-DEVICE = "MultiFocus 1"
+DEVICE, OTHER = "MultiFocus 1", "MultiFocus 2"
 
 
 @pytest.fixture(params=[3, 4, 5, 6])
@@ -194,3 +194,18 @@ def test_a_zero_meant_for_another_channel_leaves_a_doubt(story: Story) -> None:
     story.box.stray_input(b"1Z\n")
     story.box.noise(b"")
     assert story.shown == ("Alert", 0)
+
+
+def test_a_zero_is_seen_to_its_end_by_who_connects_at_once_again(story: Story) -> None:
+    story.move(40)
+    story.world.run_for(5.0)
+    story.new("CONNECTION", "Switch", "CONNECT", "On", OTHER)
+    story.world.run_for(1.0)
+    story.new("FOCUS_SYNC", "Number", "FOCUS_SYNC_VALUE", 900)
+    story.new("FOCUS_SYNC", "Number", "FOCUS_SYNC_VALUE", 0)
+    story.new("CONNECTION", "Switch", "DISCONNECT", "On")
+    story.connect()
+    state, position = story.shown
+    # Where that was the only channel, the link was closed before the zero was sent.
+    assert (state, position) == ("Ok", 0.0 if story.world.channels > 1 else 900.0)
+    assert story.world.view.states[DEVICE, "FOCUS_SYNC"] == "Ok"
