@@ -23,9 +23,8 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import Callable
 
 from .motion import NOMINAL_STEPS_PER_S, Motion
 from .port import Port, PortError, open_port

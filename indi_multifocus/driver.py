@@ -18,12 +18,12 @@ import sys
 import time
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING
 
 from . import __version__
 from .config_process import ConfigProcess
 from .controller import Controller, Link, PortSettings, Schedule, Snapshot
 from .focuser import Focuser, Values, Vector, chosen
+from .hints import TYPE_CHECKING
 from .indi import (
     GetProperties,
     Malformed,

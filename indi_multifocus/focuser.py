@@ -14,10 +14,10 @@ Positions are what users see: position = sign × controller steps + offset.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Callable, Union
+from collections.abc import Callable, Mapping
 
 from .controller import ChannelState, Controller, Link, Snapshot
+from .hints import Union
 from .indi import (
     Device,
     Light,

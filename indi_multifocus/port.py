@@ -12,7 +12,8 @@ import errno
 import os
 import re
 import stat
-from typing import Protocol
+
+from .hints import Protocol
 
 SOCKET = "socket://"
 

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from typing import Union
 
+from .hints import Union
 from .records import dataclass
 
 MAX_CHANNELS = 9

@@ -2,7 +2,7 @@
 """`dataclass`, `field` and `replace` as in the standard library's dataclasses, as far as the driver uses them.
 
 Used by every module of the driver that has a record, protocol.py and indi/ included: to them it is a piece of the
-standard library, and it imports nothing of the project. To type checkers it is dataclasses itself.
+standard library. To type checkers it is dataclasses itself.
 
 Why: clients wait for a driver's definitions, and more than half of the driver's start was to import dataclasses (and
 with it inspect), and to have it compile four methods for each of some thirty classes. Here a class costs next to
@@ -11,7 +11,7 @@ nothing, and a new instance a microsecond more. Not there: inherited fields, ord
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from .hints import TYPE_CHECKING
 
 __all__ = ["dataclass", "field", "replace"]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Container, Iterable
-from typing import Union
 
+from .hints import Union
 from .indi import GetProperties, Malformed, NewVector, Number, NumberVector, Reader, Switch, SwitchVector, TextVector
 from .indi.writer import escape, number_text
 from .memory import file_name, read_file, write_atomically

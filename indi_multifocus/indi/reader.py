@@ -23,9 +23,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Union
 from xml.parsers import expat
 
+from ..hints import Union
 from ..records import dataclass
 
 MAX_TAG = 4096

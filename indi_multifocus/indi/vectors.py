@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import Generic, TypeVar, Union
+
+from ..hints import Generic, TypeVar, Union
 
 
 class State(str, Enum):
