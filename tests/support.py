@@ -602,18 +602,18 @@ def is_running(pid: int) -> bool:
 class Bridge:
     """A serial-to-network bridge: passes bytes between whoever calls its TCP port and a serial port."""
 
-    def __init__(self, port: str) -> None:
+    def __init__(self, port: str, number: int = 0) -> None:
+        """`number`: of the TCP port; 0 is any that is free."""
         self._port_name = port
+        self.number = number
         self._connection: socket.socket | None = None
         self._ending = False
         self._thread = threading.Thread(target=self._run, name="bridge")
 
     def __enter__(self) -> Bridge:
         self._port = serial.Serial(self._port_name, timeout=0)
-        self._listening = socket.socket()
-        self._listening.bind(("127.0.0.1", 0))
-        self._listening.listen()
-        self.number: int = self._listening.getsockname()[1]
+        self._listening = socket.create_server(("127.0.0.1", self.number))
+        self.number = self._listening.getsockname()[1]
         self._thread.start()
         return self
 
