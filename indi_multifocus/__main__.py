@@ -7,11 +7,17 @@ It speaks INDI on standard input and output, and nothing else there. It ends wit
 
 from __future__ import annotations
 
+import gc
 import os
-import signal
 import sys
 
 from . import __version__
+from .hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal  # the same functions; signal puts them into enumerations, and enum is slow to import
 
 
 def main() -> int:
@@ -21,6 +27,7 @@ def main() -> int:
         return 0
     if sys.stderr is None:  # closed by whoever starts the driver: print would take standard output for it
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    gc.disable()  # nothing that a start makes is garbage
     # From the first definition on whoever starts the driver may end it: that waits until it can be done in order.
     ends = (signal.SIGTERM, signal.SIGINT)
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
@@ -38,6 +45,8 @@ def main() -> int:
     for number in ends:
         signal.signal(number, lambda *_: driver.end())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)
+    gc.freeze()
+    gc.enable()
     driver.run()
     return 0
 

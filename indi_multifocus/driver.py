@@ -17,7 +17,6 @@ import select
 import sys
 import time
 from collections import deque
-from functools import partial
 
 from . import __version__
 from .config_process import ConfigProcess
@@ -202,9 +201,9 @@ class Driver:
         )
         options = self._options[channel] = Options()
         define, shared = focuser.device.define, self._shared
-        define(options.connection, partial(self._new_connection, focuser))
+        define(options.connection, lambda values: self._new_connection(focuser, values))
         define(options.driver_info)
-        define(options.debug, partial(self._new_debug, focuser))
+        define(options.debug, lambda values: self._new_debug(focuser, values))
         define(shared.polling, self._new_polling)
         define(shared.simulation, self._new_simulation)
         config = ConfigProcess(focuser.device, self._settings.fixes(channel), self._configs)
@@ -217,7 +216,7 @@ class Driver:
         config.keep_defaults([options.debug])
         config.keep_defaults([shared.polling, *shared.connection()], shared=True)
         config.keep_defaults(focuser.properties.settings())
-        focuser.save_setting = partial(self._save, config)
+        focuser.save_setting = lambda *vectors: self._save(config, *vectors)
         return focuser
 
     def _save(self, config: ConfigProcess, *vectors: Vector) -> None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 import sys
 import time
 
+from .patterns import pattern
 from .records import dataclass, replace
 
 SIZE_LIMIT = 4096
@@ -208,6 +208,9 @@ class Memory:
         self.zeroing, self.departure = zeroing, departure
 
 
+_BOOT = pattern(r"[0-9a-f-]{0,64}")
+
+
 def _departure(found: object) -> Departure | None:
     """Raises ValueError, KeyError or TypeError for what is none."""
     if found is None:
@@ -215,7 +218,7 @@ def _departure(found: object) -> Departure | None:
     if not isinstance(found, dict) or not _is_steps(found["start"]) or not _is_steps(found["target"]):
         raise ValueError("a departure is expected to have a start and a target")
     boot = found["boot"]
-    if not isinstance(boot, str) or not re.fullmatch(r"[0-9a-f-]{0,64}", boot):
+    if not isinstance(boot, str) or not _BOOT.fullmatch(boot):
         raise ValueError("a departure is expected to tell the boot")
     time_s = found["time_s"]
     if type(time_s) not in (int, float) or not 0 <= time_s <= TIME_LIMIT_S:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 
 from .hints import Protocol
+from .patterns import pattern
 
 SOCKET = "socket://"
 
@@ -124,9 +124,12 @@ def _is_terminal(name: str, device: int) -> bool:
         return not os.path.isdir("/sys/dev/char")  # no sysfs here: leave it to termios to refuse
 
 
+_NUMBER = pattern("[0-9]{1,5}")
+
+
 def _host_and_port(name: str) -> tuple[str, int]:
     host, _, number = name[len(SOCKET) :].rpartition(":")
-    if not host or not re.fullmatch("[0-9]{1,5}", number) or not 0 < int(number) < 65536:
+    if not host or not _NUMBER.fullmatch(number) or not 0 < int(number) < 65536:
         raise PortError(f"{name!r} is no network port: {SOCKET}host:port is expected, with a port from 1 to 65535")
     return host.strip("[]"), int(number)
 

@@ -16,10 +16,10 @@ transcripts of both.
 
 from __future__ import annotations
 
-import re
 from collections import deque
 
 from .hints import Union
+from .patterns import pattern
 from .records import dataclass
 
 MAX_CHANNELS = 9
@@ -158,11 +158,12 @@ Reply = Union[Status, Acknowledged, NotUnderstood, Fans, Temperature, Garbage]
 
 # A sign and exactly six digits, or seven that do not begin with 0: what "%+07ld" prints within 7 digits.
 # Anything else is a line that was cut or overwritten (generation 2 beyond ±999999 does both).
-_CHANNEL = re.compile(rb"T([1-9])=([+-](?:[1-9]\d{6}|\d{6})),C([1-9])=([+-](?:[1-9]\d{6}|\d{6}))")
-_TEMPERATURE = rb"-?\d{1,4}\.\d{4}"
+_CHANNEL = pattern(rb"T([1-9])=([+-](?:[1-9]\d{6}|\d{6})),C([1-9])=([+-](?:[1-9]\d{6}|\d{6}))")
+_TEMPERATURE = pattern(rb"-?\d{1,4}\.\d{4}")
 _PROBE_RANGE = (-55.0, 125.0)
 """What a DS18B20 can measure, °C (data sheet)."""
-_OVERWRITTEN = rb"=[+-][1-9]\d{6}"
+_ADDRESS = pattern(r"[0-9A-Fa-f]{16}")
+_OVERWRITTEN = pattern(rb"=[+-][1-9]\d{6}")
 _FIXED: dict[bytes, Reply] = {
     b"$": Acknowledged(),
     b"?": NotUnderstood(),
@@ -179,7 +180,7 @@ def parse_line(line: bytes) -> Reply:
         return fixed
     if line[:1] == b"T":
         return _parse_status(line)
-    if re.fullmatch(_TEMPERATURE, line):
+    if _TEMPERATURE.fullmatch(line):
         return _parse_temperature(line)
     return Garbage(line)
 
@@ -347,7 +348,7 @@ class Conversation:
             # 17 bytes of "@…" overrun generation 1's 16-byte line, so these go only to a known generation 2.
             raise CommandError("only a controller of the second generation has fans and temperature probes")
         if isinstance(command, Measure) and not (
-            isinstance(command.address, str) and re.fullmatch(r"[0-9A-Fa-f]{16}", command.address)
+            isinstance(command.address, str) and _ADDRESS.fullmatch(command.address)
         ):
             # Above all never a bare "@": with no probe on the bus it writes before the firmware's buffer.
             raise CommandError(f"probe address {command.address!r}: 16 hexadecimal digits are expected")
@@ -538,7 +539,7 @@ class _Synchronising:
     def complaint(self) -> str:
         if self._garbage is None:
             return "it answers ? to everything, as an echo would"
-        if re.search(_OVERWRITTEN, self._garbage):
+        if _OVERWRITTEN.search(self._garbage):
             return _BEYOND
         return f"what it says is not the controller's protocol ({self._garbage[:40]!r})"
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`dataclass`, `field` and `replace` as in the standard library's dataclasses, as far as the driver uses them.
+"""`dataclass`, `field`, `replace` and `Enum` as in the standard library's dataclasses and enum, as far as the driver
+uses them.
 
 Used by every module of the driver that has a record, protocol.py and indi/ included: to them it is a piece of the
-standard library. To type checkers it is dataclasses itself.
+standard library. To type checkers it is dataclasses and enum themselves.
 
 Why: clients wait for a driver's definitions, and more than half of the driver's start was to import dataclasses (and
 with it inspect), and to have it compile four methods for each of some thirty classes. Here a class costs next to
@@ -13,11 +14,37 @@ from __future__ import annotations
 
 from .hints import TYPE_CHECKING
 
-__all__ = ["dataclass", "field", "replace"]
+__all__ = ["Enum", "dataclass", "field", "replace"]
 
 if TYPE_CHECKING:
     from dataclasses import dataclass, field, replace
+    from enum import Enum
 else:
+
+    class _Members(type):
+        def __iter__(cls):
+            return iter(cls._members.values())
+
+    class Enum(metaclass=_Members):
+        """Members are the names in capital letters; each has its `name` and `value`, and `cls(value)` finds it."""
+
+        def __init_subclass__(cls):
+            members = cls._members = {}
+            for name, value in [item for item in vars(cls).items() if item[0].isupper()]:
+                member = str.__new__(cls, value) if issubclass(cls, str) else object.__new__(cls)
+                member.name, member.value = name, value
+                members[value] = member
+                setattr(cls, name, member)
+
+            def find(cls, value):
+                if value not in members:
+                    raise ValueError(f"{value!r} is not a valid {cls.__qualname__}")
+                return members[value]
+
+            # Set here, since str would come first where a class has both as its bases.
+            cls.__new__ = find
+            cls.__reduce_ex__ = lambda self, protocol: (cls, (self.value,))
+            cls.__repr__ = lambda self: f"<{cls.__qualname__}.{self.name}: {self.value!r}>"
 
     class field:
         """A default that is made anew for each instance."""

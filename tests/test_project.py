@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -47,16 +46,12 @@ def test_the_catalogue_entry_is_one_that_KStars_and_INDI_Web_Manager_take() -> N
 
 
 def test_what_the_catalogue_starts_is_what_is_installed() -> None:
-    scripts = {
-        entry.name: entry.value
-        for entry in metadata.distribution("indi_multifocus").entry_points
-        if entry.group == "console_scripts"
-    }
-    assert scripts == {
-        "indi_multifocus": "indi_multifocus.__main__:main",
-        "focusd": "focus_cli.focusd:main",
-        "focus": "focus_cli.focus:main",
-    }
+    installed = {path.name for path in Path(sys.executable).parent.iterdir()}
+    assert {"indi_multifocus", "focusd", "focus"} <= installed
+    for name in ("indi_multifocus", "focusd", "focus"):
+        command = [str(Path(sys.executable).with_name(name)), "--version"]
+        said = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=30).stdout
+        assert said == f"{name} {indi_multifocus.__version__}\n"
 
 
 def test_make_alone_shows_what_it_can_do() -> None:

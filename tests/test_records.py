@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""records.py does what the standard library's dataclasses do, as far as it goes: each test asks both."""
+"""records.py does what the standard library's dataclasses and enum do, as far as it goes: each test asks both. And
+patterns.py does what re does."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import enum
 import os
+import pickle
 import subprocess
 import sys
 from types import ModuleType
@@ -13,6 +17,8 @@ from typing import Any
 import pytest
 
 from indi_multifocus import records
+from indi_multifocus.indi import State
+from indi_multifocus.patterns import pattern
 
 BOTH = pytest.mark.parametrize("module", [records, dataclasses], ids=["records", "dataclasses"])
 
@@ -117,11 +123,75 @@ def test_a_record_shows_its_values(module: ModuleType) -> None:
     assert repr(make(module, frozen=True)("a", 1)).endswith("Place(name='a', steps=1, marks=[])")
 
 
+BOTH_ENUMS = pytest.mark.parametrize("base", [records.Enum, enum.Enum], ids=["records", "enum"])
+
+
+def colours(base: Any) -> tuple[Any, Any]:
+    class Colour(base):  # type: ignore[misc]
+        RED = "red"
+        BLUE = "blue"
+
+    class Text(str, base):  # type: ignore[misc]
+        RED = "red"
+
+        def loud(self) -> str:
+            return self.upper()
+
+    return Colour, Text
+
+
+@BOTH_ENUMS
+def test_members_are_found_by_name_and_value(base: Any) -> None:
+    plain, _ = colours(base)
+    assert list(plain) == [plain.RED, plain.BLUE]
+    for kind in colours(base):
+        assert (kind.RED.name, kind.RED.value) == ("RED", "red")
+        assert kind("red") is kind.RED
+        with pytest.raises(ValueError, match="'green' is not a valid"):
+            kind("green")
+
+
+@BOTH_ENUMS
+def test_members_are_themselves_alone_unless_they_are_texts(base: Any) -> None:
+    plain, text = colours(base)
+    assert plain.RED != plain.BLUE
+    assert plain.RED != "red"
+    assert {plain.RED: 1}[plain("red")] == 1
+    assert (text.RED, text.RED.loud()) == ("red", "RED")
+    assert isinstance(plain.RED, plain)
+
+
+@BOTH_ENUMS
+def test_members_show_who_they_are(base: Any) -> None:
+    for kind in colours(base):
+        assert repr(kind.RED).endswith(f"{kind.__name__}.RED: 'red'>")
+
+
+def test_a_copy_of_a_member_is_the_member() -> None:
+    assert copy.deepcopy([State.BUSY])[0] is State.BUSY
+    assert pickle.loads(pickle.dumps(State.BUSY)) is State.BUSY
+
+
+def test_a_pattern_finds_what_the_compiled_one_finds() -> None:
+    number = pattern("(?x) ([0-9]+) \\.")
+    for _ in range(2):  # the first call compiles it
+        found = number.match("12.5")
+        assert found is not None
+        assert found[1] == "12"
+    assert number.fullmatch("12.5") is None
+    assert number.sub("", "12.5") == "5"
+    with pytest.raises(AttributeError):
+        number.matches("12.5")  # type: ignore[attr-defined]
+
+
 def test_the_driver_starts_without_what_takes_long_to_import() -> None:
-    """These alone would take more time than all the rest of the start."""
-    slow = "{'dataclasses', 'inspect', 'typing', 'msgspec'}"
-    code = f"import sys, indi_multifocus.driver; print({slow} & set(sys.modules))"
-    # What measures the tests' coverage would start in there too, with dataclasses of its own.
+    """These would take more time than all the rest of the start."""
+    slow = "{'dataclasses', 'inspect', 'typing', 'msgspec', 're', 'signal', 'json', 'serial'}"
+    code = (
+        "import sys; before = set(sys.modules); import indi_multifocus.__main__, indi_multifocus.driver;"
+        f"print({slow} & set(sys.modules) - before)"
+    )
+    # What measures the tests' coverage would start in there too, with imports of its own.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.stdout == "set()\n"

@@ -9,10 +9,10 @@ calls the property's handler. Whatever a client sends, `handle` answers it and n
 from __future__ import annotations
 
 import math
-import re
 import sys
 from collections.abc import Callable, Mapping
 
+from ..patterns import pattern
 from . import writer
 from .reader import NewVector
 from .vectors import Number, NumberVector, Permission, Rule, State, SwitchVector, Value, Vector
@@ -26,9 +26,10 @@ It sends the `set…` that answers the client, by `update`; or it raises Refused
 
 _LONGEST_NUMBER = 64
 
-_DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-_SEXAGESIMAL = r"""([+-]?) \s* (\d+\.?\d*) (?:\s*[:;]\s*|\s+) (\d+\.?\d*) (?: (?:\s*[:;]\s*|\s+) (\d+\.?\d*) )?"""
-"""Rare, so compiled by `re` when one comes."""
+_DECIMAL = pattern(r"(?a)[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_SEXAGESIMAL = pattern(
+    r"(?ax)([+-]?) \s* (\d+\.?\d*) (?:\s*[:;]\s*|\s+) (\d+\.?\d*) (?: (?:\s*[:;]\s*|\s+) (\d+\.?\d*) )?"
+)
 
 
 class Refused(Exception):
@@ -46,7 +47,7 @@ def parse_number(text: str) -> float:
     if _DECIMAL.fullmatch(stripped):
         value = float(stripped)
     else:
-        parts = re.fullmatch(_SEXAGESIMAL, stripped, re.ASCII | re.VERBOSE)
+        parts = _SEXAGESIMAL.fullmatch(stripped)
         if parts is not None:
             value = float(parts[2]) + float(parts[3]) / 60 + float(parts[4] or 0) / 3600
             if parts[1] == "-":

@@ -21,11 +21,10 @@ of a message that INDI clients send. A decision never depends on how the bytes w
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from xml.parsers import expat
 
 from ..hints import Union
+from ..patterns import pattern
 from ..records import dataclass
 
 MAX_TAG = 4096
@@ -77,32 +76,30 @@ _READ = {b"getProperties"} | {b"new%sVector" % kind for kind in _KINDS}
 _STARTS = _READ | {b"enableBLOB"}
 """What clients send begins with these; none of them can stand within another."""
 
-# Patterns are compiled here where every stream needs them, and by `re` where one comes to need them: it takes a while.
-_START = rb"<(?:%s)(?=[\s/>])" % b"|".join(sorted(_STARTS))
+_START = pattern(rb"<(?:%s)(?=[\s/>])" % b"|".join(sorted(_STARTS)))
 _START_LENGTH = max(map(len, _STARTS)) + 2
 
-_TAG = re.compile(
-    rb"""<(/?) ([A-Za-z_:\x80-\xff] [^\s<>/"'=]*) (?![^\s<>/"'=])
-    [^<>"']* (?: (?: "[^<"]*" | '[^<']*' ) [^<>"']* )* >""",
-    re.VERBOSE,
+_TAG = pattern(
+    rb"""(?x) <(/?) ([A-Za-z_:\x80-\xff] [^\s<>/"'=]*) (?![^\s<>/"'=])
+    [^<>"']* (?: (?: "[^<"]*" | '[^<']*' ) [^<>"']* )* >"""
 )
 """The look-ahead ends the name where it ends, so that a tag which does not match is given up in linear time."""
-_TAG_BEGINS = rb"</?(?:[A-Za-z_:\x80-\xff]|\Z)"
-_BLANK = re.compile(rb"[ \t\r\n]*(?:\xef\xbb\xbf[ \t\r\n]*)*")
+_TAG_BEGINS = pattern(rb"</?(?:[A-Za-z_:\x80-\xff]|\Z)")
+_BLANK = pattern(rb"[ \t\r\n]*(?:\xef\xbb\xbf[ \t\r\n]*)*")
 """What may stand between messages: white space, and the mark that some editors put before UTF-8."""
 
 _BOM = b"\xef\xbb\xbf"
 _COMMENT, _CDATA, _INSTRUCTION = b"<!--", b"<![CDATA[", b"<?"
 _ENDS = {_COMMENT: b"-->", _CDATA: b"]]>", _INSTRUCTION: b"?>"}
 
-_DECLARATION = rb"<\?xml\s"
-_ENCODING = rb"""\sencoding\s*=\s*["']([^"']*)["']"""
+_DECLARATION = pattern(rb"<\?xml\s")
+_ENCODING = pattern(rb"""\sencoding\s*=\s*["']([^"']*)["']""")
 _ENCODINGS = {b"utf-8": "utf-8", b"utf8": "utf-8", b"us-ascii": "us-ascii", b"ascii": "us-ascii"}
 _ENCODINGS.update({b"iso-8859-1": "iso-8859-1", b"latin1": "iso-8859-1", b"latin-1": "iso-8859-1"})
 """Those that expat itself knows and in which a tag is the same bytes as in ASCII."""
 
-_LEADING = re.compile(r"[ \t]*\n[ \t]*")
-_TRAILING = re.compile(r"\n[ \t]*\Z")
+_LEADING = pattern(r"[ \t]*\n[ \t]*")
+_TRAILING = pattern(r"\n[ \t]*\Z")
 
 
 class _Lost(Exception):
@@ -156,7 +153,7 @@ class Reader:
 
     def _find_start(self) -> bool:
         """Go to the next start of a message. False: it has not come yet."""
-        start = re.search(_START, self._buffer)
+        start = _START.search(self._buffer)
         self._lost = start is None
         self._restart(start.start() if start else max(0, len(self._buffer) - _START_LENGTH))
         return start is not None
@@ -234,7 +231,7 @@ class Reader:
             return False
         if head.startswith(b"<!"):
             raise _Lost(f"{self._where()}: document types and entities are refused", begin + 2)
-        if not re.match(_TAG_BEGINS, head):
+        if not _TAG_BEGINS.match(head):
             raise _Lost(f"{self._where()}: a tag cannot begin with {_shown(head[:2])}", begin + 1)
         after = buffer.find(b"<", begin + 1, begin + MAX_TAG)
         if after >= 0:
@@ -249,8 +246,8 @@ class Reader:
         if opening == _CDATA:
             raise _Lost(f"text between messages: {_shown(found)}", end)
         self._restart(end)
-        if re.match(_DECLARATION, found):
-            encoding = re.search(_ENCODING, found)
+        if _DECLARATION.match(found):
+            encoding = _ENCODING.search(found)
             name = encoding[1].lower() if encoding else b"utf-8"
             self._encoding = _ENCODINGS.get(name, "utf-8")
             if name not in _ENCODINGS:
@@ -301,6 +298,8 @@ class _Message:
 
 def _parse(message: bytes, tag: str, encoding: str) -> Event:
     """One complete message that begins with <`tag`>."""
+    from xml.parsers import expat  # not at the driver's start: definitions come first
+
     kind = "" if tag == "getProperties" else tag[len("new") : -len("Vector")]
     found = _Message("one" + kind)
     parser = expat.ParserCreate(encoding)

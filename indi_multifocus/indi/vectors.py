@@ -11,9 +11,9 @@ Terms, states, permissions and rules are those of the INDI protocol 1.7.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
 
 from ..hints import Generic, TypeVar, Union
+from ..records import Enum
 
 
 class State(str, Enum):

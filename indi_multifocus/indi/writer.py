@@ -13,19 +13,16 @@ helped: it strips blanks around texts, and an entity at the very beginning of a 
 
 from __future__ import annotations
 
+import _thread
 import os
-import re
 import select
-import threading
 import time
 
+from ..patterns import pattern
 from .vectors import LightVector, Number, NumberVector, SwitchVector, TextVector, Vector
 
-_PLAIN = re.compile("[ !#-%(-;=?-\x7f]*")
-"""What most texts consist of: ASCII that means nothing in XML."""
-
-_SPECIAL = "[&<>\"'\x00-\x1f\ud800-\udfff\ufffe\uffff]"
-"""Characters that XML 1.0 forbids or that mean something in it. Compiled where a text needs it: that takes a while."""
+_SPECIAL = pattern("[&<>\"'\x00-\x1f\ud800-\udfff\ufffe\uffff]")
+"""Characters that XML 1.0 forbids or that mean something in it."""
 
 _IN_TEXT = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"}
 _IN_TEXT.update({"\t": "\t", "\n": "\n", "\r": "\r"})
@@ -134,18 +131,24 @@ def number_text(value: float) -> str:
     return repr(float(value))
 
 
+def _is_plain(text: str) -> bool:
+    """Whether it means nothing in XML, as most texts."""
+    special = "&" in text or "<" in text or ">" in text or '"' in text or "'" in text
+    return text.isascii() and text.isprintable() and not special
+
+
 def _text(text: str) -> str:
     """Text between two tags. What XML cannot carry becomes "?"."""
-    if _PLAIN.fullmatch(text):
+    if _is_plain(text):
         return text
-    return re.sub(_SPECIAL, lambda match: _IN_TEXT.get(match[0], "?"), text)
+    return _SPECIAL.sub(lambda match: _IN_TEXT.get(match[0], "?"), text)
 
 
 def escape(text: str) -> str:
     """Text between an attribute's quotes. What XML cannot carry becomes "?"; line breaks and tabs, blanks."""
-    if _PLAIN.fullmatch(text):
+    if _is_plain(text):
         return text
-    return re.sub(_SPECIAL, lambda match: _IN_ATTRIBUTE.get(match[0], "?"), text)
+    return _SPECIAL.sub(lambda match: _IN_ATTRIBUTE.get(match[0], "?"), text)
 
 
 class Output:
@@ -159,7 +162,7 @@ class Output:
     def __init__(self, fd: int = 1) -> None:
         self.closed = False
         self._fd = fd
-        self._lock = threading.Lock()
+        self._lock = _thread.allocate_lock()  # importing threading would delay the first definition
 
     def write(self, data: bytes) -> None:
         """Write one message. Blocks while the reader is slow; never raises."""

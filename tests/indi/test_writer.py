@@ -62,7 +62,7 @@ def value_of(element: ElementTree.Element) -> str:
 def vectors(draw: st.DrawFn) -> Vector:
     names = draw(st.lists(any_text, min_size=1, max_size=4, unique=True))
     name, label, group = draw(any_text), draw(any_text), draw(any_text)
-    state = draw(st.sampled_from(State))
+    state = draw(st.sampled_from(list(State)))
     kind = draw(st.sampled_from("NSTL"))
     if kind == "N":
         numbers = [
@@ -74,11 +74,11 @@ def vectors(draw: st.DrawFn) -> Vector:
         return NumberVector(name, label, group, numbers, state=state, timeout=draw(st.integers(0, 100)))
     if kind == "S":
         switches = [Switch(element, draw(any_text), draw(st.booleans())) for element in names]
-        return SwitchVector(name, label, group, switches, state=state, rule=draw(st.sampled_from(Rule)))
+        return SwitchVector(name, label, group, switches, state=state, rule=draw(st.sampled_from(list(Rule))))
     if kind == "T":
         texts = [Text(element, draw(any_text), draw(any_text)) for element in names]
-        return TextVector(name, label, group, texts, state=state, permission=draw(st.sampled_from(Permission)))
-    lights = [Light(element, draw(any_text), draw(st.sampled_from(State))) for element in names]
+        return TextVector(name, label, group, texts, state=state, permission=draw(st.sampled_from(list(Permission))))
+    lights = [Light(element, draw(any_text), draw(st.sampled_from(list(State)))) for element in names]
     return LightVector(name, label, group, lights, state=state)
 
 
@@ -194,7 +194,7 @@ def test_non_ascii_is_written_as_utf_8() -> None:
 
 def test_every_message_has_a_timestamp_of_now_in_utc() -> None:
     vector = TextVector("T", "t", "G", [Text("A", "a")])
-    before = int(time.time())
+    before = calendar.timegm(time.gmtime())  # the kernel's coarse clock, which may be a little behind time.time()
     messages = [
         writer.definition("D", vector),
         writer.update("D", vector),
