@@ -26,6 +26,7 @@ PARTS: dict[str, Callable[[Effort], list[report.Row]]] = {
     "starts": measurements.starts,
     "idle": measurements.idle,
     "growth": measurements.growth,
+    "observatory": measurements.observatory,
 }
 
 

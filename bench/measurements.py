@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from . import chain
 from .processes import resident_mb, usage
 from .report import Row, Target, percentile
 from .stand import ABORT, OURS, POSITION, THEIRS, Stand
@@ -30,19 +31,20 @@ FAR = 3000
 class Effort:
     """How many repetitions, how many seconds."""
 
-    clicks: int = 300
-    aborts: int = 300
-    aborts_in_load: int = 300
-    arrivals: int = 60
+    aborts: int = 200
+    aborts_in_load: int = 200
+    arrivals: int = 40
     arrivals_paced: int = 40
     starts: int = 40
     watch_s: float = 20.0
     idle_s: float = 60.0
     growth_s: float = 8.0
-    growth_aborts: int = 100
+    growth_aborts: int = 60
+    sets: int = 30
+    status_batches: int = 20
 
 
-QUICK = Effort(10, 10, 10, 4, 4, 4, 3.0, 11.0, 2.0, 10)
+QUICK = Effort(10, 10, 4, 4, 4, 3.0, 11.0, 2.0, 10, 3, 3)
 
 
 def _ms(seconds: float) -> float:
@@ -96,7 +98,7 @@ def latencies(effort: Effort) -> list[Row]:
         for _ in range(effort.aborts):
             for index, mover in enumerate(movers):
                 clicks[index].append(mover.start())
-                time.sleep(random.uniform(0.05, 0.25))
+                time.sleep(random.uniform(0.03, 0.15))
                 aborts[index].append(mover.abort()[0])
                 time.sleep(random.uniform(0.02, 0.05))
         outward, inward = _arrivals(stands, effort.arrivals)
@@ -272,6 +274,11 @@ def idle(effort: Effort) -> list[Row]:
         _row("updates", "position updates while moving", "1/s", [rate for rate, _ in moving],
              (Target("median", 10, at_least=True),)),
     ]  # fmt: skip
+
+
+def observatory(effort: Effort) -> list[Row]:
+    """focus and focusd: the whole chain."""
+    return chain.measure(effort.sets, effort.status_batches)
 
 
 CHANNELS = (1, 3, 9)

@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Callable
 
 from .client import Client, Vector
 from .processes import PROJECT, Helper, child, end, environment, start
@@ -239,3 +240,12 @@ def connected_client(port: int) -> Client:
             if time.monotonic() > end_s:
                 raise
             time.sleep(0.01)
+
+
+def wait_for(condition: Callable[[], bool], complaint: Callable[[], str]) -> None:
+    """Raises RuntimeError, with the complaint, where that does not come true."""
+    end_s = time.monotonic() + 20.0
+    while not condition():
+        if time.monotonic() > end_s:
+            raise RuntimeError(complaint())
+        time.sleep(0.01)
