@@ -120,7 +120,10 @@ class Shared:
         """What to open, by the chosen mode. Raises PortError where that is not set right."""
         name = str(self.port["PORT"].value)
         if self.mode.on == NETWORK:
-            name = f"{SOCKET}{self.address['ADDRESS'].value}:{self.address['PORT'].value}"
+            host, number = self.address.values()
+            if not host:
+                raise PortError("no address is set: say in DEVICE_ADDRESS at which host and port the controller is")
+            name = f"{SOCKET}{host}:{number}"
         check_name(name)
         return name
 
@@ -459,10 +462,11 @@ class Driver:
     def _new_address(self, values: Values) -> None:
         address = self._shared.address
         wanted = {name: str(values.get(name, text.value)).strip() for name, text in address.elements.items()}
-        try:
-            check_name(f"{SOCKET}{wanted['ADDRESS']}:{wanted['PORT']}")
-        except PortError as error:
-            raise Refused(str(error)) from None
+        if any(wanted.values()):  # none at all is what there is at first, and what most people save
+            try:
+                check_name(f"{SOCKET}{wanted['ADDRESS']}:{wanted['PORT']}")
+            except PortError as error:
+                raise Refused(str(error)) from None
         for name, value in wanted.items():
             address[name].value = value
         self._announce(address)

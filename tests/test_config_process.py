@@ -175,6 +175,17 @@ def test_default_brings_back_what_the_driver_began_with_and_leaves_the_file_alon
         assert file.read_bytes() == before
 
 
+@pytest.mark.parametrize("button", ["CONFIG_LOAD", "CONFIG_DEFAULT"])
+def test_that_there_is_no_network_address_is_a_setting_too(simulator: Simulator, button: str) -> None:
+    with driver(simulator) as client:
+        assert press(client, "CONFIG_SAVE").startswith("Ok")
+        assert client.ask(ONE, "DEVICE_ADDRESS", {"ADDRESS": "mill", "PORT": "4001"}).state == "Ok"
+        since = len(client.said)
+        assert press(client, button).startswith("Ok")
+        assert client.devices[ONE]["DEVICE_ADDRESS"].values == {"ADDRESS": "", "PORT": ""}
+        assert not [text for text in client.messages(since) if "[ERROR]" in text]
+
+
 def test_purge_deletes_the_file_and_changes_nothing_else(simulator: Simulator, file: Path) -> None:
     with driver(simulator) as client:
         ask(client, "FOCUS_MAX", {"FOCUS_MAX_VALUE": 70000})

@@ -66,7 +66,15 @@ def test_an_address_that_is_none_is_not_taken(address: str, number: str) -> None
 def test_network_without_an_address_is_refused_when_it_is_to_be_opened() -> None:
     with DriverInside(SETTINGS) as client:
         client.ask(ONE, "CONNECTION_MODE", {"CONNECTION_TCP": "On"})
-        assert "socket://host:port is expected" in client.fail_to_connect()
+        assert "no address is set" in client.fail_to_connect()
+
+
+def test_an_address_can_be_taken_back() -> None:
+    with DriverInside(SETTINGS) as client:
+        assert client.ask(ONE, "DEVICE_ADDRESS", {"ADDRESS": "mill", "PORT": "4001"}).state == "Ok"
+        assert client.ask(ONE, "DEVICE_ADDRESS", {"ADDRESS": "", "PORT": ""}).state == "Ok"
+        client.settle(TWO)
+        assert client.devices[TWO]["DEVICE_ADDRESS"].values == {"ADDRESS": "", "PORT": ""}
 
 
 def test_a_configured_socket_is_shown_as_network_and_address() -> None:
