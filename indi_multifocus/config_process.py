@@ -67,24 +67,30 @@ class ConfigProcess:
             if shared:
                 self._shared.add(vector.name)
 
-    def load(self, *, quiet: bool = False, own: bool = False) -> None:
+    def load(self, *, quiet: bool = False, own: bool = False) -> bool:
         """Apply what was saved, as far as its properties are defined now; with `own`, nothing that is shared.
 
-        Raises Refused for a file that cannot be used; `quiet`: says so in a warning instead.
+        Whether anything was saved. Raises Refused for a file that cannot be used; `quiet`: warns of it instead.
         """
+        try:
+            messages = self._read()
+        except Refused as problem:
+            if not quiet:
+                raise Refused(f"{problem}; nothing was changed") from None
+            self._device.warning(f"{problem}; the defaults are used")
+            return False
+        self._apply(message for message in messages if not (own and message.name in self._shared))
+        return bool(messages)
+
+    def _read(self) -> list[NewVector]:
+        """What was saved. Raises Refused for a file that cannot be used."""
         saved = SavedConfig(self._device.name)
         try:
-            messages = saved.read()
+            return saved.read()
         except ValueError as error:
-            problem = f"{error}; the defaults are used"
+            raise Refused(str(error)) from None
         except OSError as error:
-            problem = f"cannot read {saved.path}: {error.strerror}"
-        else:
-            self._apply(message for message in messages if not (own and message.name in self._shared))
-            return
-        if not quiet:
-            raise Refused(problem)
-        self._device.warning(problem)
+            raise Refused(f"cannot read {saved.path}: {error.strerror}") from None
 
     def save(self, *vectors: Vector) -> None:
         """Save these at once, unless the observatory sets them, and leave the others as they were saved."""
@@ -98,10 +104,13 @@ class ConfigProcess:
     def _new(self, values: Mapping[str, Value]) -> None:
         action = next((name for name, on in values.items() if on), "")
         self._vector.clear()
+        self._vector.state = State.OK if action else State.IDLE
         done = ""
         if action == "CONFIG_LOAD":
-            self.load()
             done = "Device configuration loaded."
+            if not self.load():
+                done = "There is no saved configuration to load."
+                self._vector.state = State.ALERT  # and no error: KStars asks for it whenever a device connects
         elif action == "CONFIG_SAVE":
             self._write(self._settings())
             done = "Device configuration saved."
@@ -110,7 +119,6 @@ class ConfigProcess:
             done = "Default configuration loaded."
         elif action == "CONFIG_PURGE":
             done = self._purge()
-        self._vector.state = State.OK if action else State.IDLE
         self._device.update(self._vector, f"[INFO] {done}" if done else None)
 
     def _settings(self) -> list[Settable]:

@@ -198,9 +198,12 @@ def test_purge_deletes_the_file_and_changes_nothing_else(simulator: Simulator, f
         assert client.value(ONE, "FOCUS_MAX", "FOCUS_MAX_VALUE") == "100000"
 
 
-def test_loading_where_nothing_was_saved_changes_nothing(simulator: Simulator) -> None:
+def test_loading_where_nothing_was_saved_is_no_success_as_with_libindi_and_changes_nothing(
+    simulator: Simulator,
+) -> None:
     with driver() as client:
-        assert press(client, "CONFIG_LOAD").startswith("Ok")
+        assert not client.messages(), "there need not be anything at the start"
+        assert press(client, "CONFIG_LOAD") == "Alert [INFO] There is no saved configuration to load."
         assert client.value(ONE, "POLLING_PERIOD", "PERIOD_MS") == "100"
 
 
@@ -459,11 +462,13 @@ def test_a_damaged_file_is_a_message_and_the_defaults(simulator: Simulator, file
         warning = client.wait_message("is damaged", device=ONE)
         assert warning.startswith("[WARNING] ")
         assert str(file) in warning
+        assert "the defaults are used" in warning
         # The first connection replaced it by one that holds the port.
         file.write_bytes(DAMAGED[damage])
         refusal = press(client, "CONFIG_LOAD")
         assert refusal.startswith("Alert [ERROR]")
         assert "is damaged" in refusal
+        assert "nothing was changed" in refusal
         assert client.value(ONE, "POLLING_PERIOD", "PERIOD_MS") == "100"
         client.move_and_wait(1, 50)
         assert press(client, "CONFIG_SAVE").startswith("Ok")
