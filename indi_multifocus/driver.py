@@ -159,7 +159,7 @@ class Driver:
     def __init__(self, settings: Settings, *, stdin: int = 0, stdout: int = 1) -> None:
         self._settings = settings
         self._stdin = stdin
-        self._output = Output(stdout)
+        self._output = Output(stdout, is_over=self._is_over)
         self._reader = Reader()
         self._quiet_until_s = 0.0
         self._unlogged = 0
@@ -249,6 +249,12 @@ class Driver:
         self._ending = True
         self._wake()
 
+    def _is_over(self) -> bool:
+        """Asked while nobody reads what we say: whether we are to end, by a signal or because nobody is left."""
+        poll = select.poll()
+        poll.register(self._stdin, select.POLLRDHUP)
+        return self._ending or bool(poll.poll(0))
+
     def _close_pipe(self) -> None:
         """Nobody is left to be woken up; a late `end()` then writes nowhere."""
         write, self._wake_write = self._wake_write, -1
@@ -276,7 +282,12 @@ class Driver:
 
     def _read_stdin(self) -> bool:
         """Whether there is more to come."""
-        data = os.read(self._stdin, 65536)
+        try:
+            data = os.read(self._stdin, 65536)
+        except BlockingIOError:
+            return True
+        except OSError:  # of a socket whose other end went before it had read everything
+            return False
         self._take(data)
         return bool(data)
 

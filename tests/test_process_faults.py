@@ -6,15 +6,22 @@ The deaths of focusd, and of what runs under it, are in tests/focus/test_process
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import serial
-from support import ROOT, FocuserClient, IndiServer, Lines, eventually, is_running
+from support import DEADLINE_S, ROOT, FocuserClient, IndiServer, Lines, environment, eventually, is_running
 
 from indi_multifocus.simulator import Simulator
 
@@ -156,3 +163,95 @@ def test_sigterm_in_mid_move_leaves_the_move_to_finish_and_the_port_free(
     assert lines.orders() == [b"1+%d" % GOAL]
     with IndiServer(home, extra) as server:
         check(connected(server), simulator, GOAL)
+
+
+# Nobody reads
+
+
+@contextlib.contextmanager
+def driver_on(what: str, home: Path, extra: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], FocuserClient]]:
+    """The driver's process, with its input and output on two pipes, or on one socket, as indiserver has it."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, open(home / "errors", "wb") as errors:
+        on: Any = subprocess.PIPE if what == "pipes" else theirs
+        process = subprocess.Popen(
+            [sys.executable, "-m", "indi_multifocus"],
+            stdin=on, stdout=on, stderr=errors, env=environment(home, extra), cwd=ROOT,
+        )  # fmt: skip
+        theirs.close()
+        try:
+            if process.stdin is not None and process.stdout is not None:
+                client = FocuserClient(process.stdout.fileno(), process.stdin.fileno())
+            else:
+                client = FocuserClient(ours.fileno(), ours.fileno())
+            client.get_properties()
+            client.wait(lambda: client.property(TWO, "DEVICE_PORT_SCAN"), "the driver")
+            yield process, client
+        finally:
+            process.kill()
+            process.wait()
+            for stream in filter(None, (process.stdin, process.stdout)):
+                stream.close()
+    assert (home / "errors").read_text() == ""
+
+
+def fill(client: FocuserClient) -> str:
+    """Ask for more than is read, until the driver takes no more questions because nobody takes its answers.
+
+    Returns what is left of the last question.
+    """
+    os.set_blocking(client._write_fd, False)
+    question = rest = b"<getProperties version='1.7'/>\n"
+    unread = 0
+
+    def full() -> bool:
+        nonlocal rest, unread
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                rest = rest[os.write(client._write_fd, rest) :] or question
+        before, now = unread, fcntl.ioctl(client._read_fd, termios.FIONREAD, bytes(4))
+        unread = int.from_bytes(now, sys.byteorder)
+        return unread == before > 50_000
+
+    eventually(full, "input and output to be full")
+    os.set_blocking(client._write_fd, True)
+    return rest.decode()
+
+
+@pytest.mark.parametrize("on", ["pipes", "a socket"])
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "end of input"])
+def test_a_driver_that_nobody_reads_ends_when_it_is_told_to(
+    home: Path, simulator: Simulator, extra: dict[str, str], how: str, on: str
+) -> None:
+    """Its client was stopped, say, and its output is full."""
+    with driver_on(on, home, extra) as (process, client):
+        client.connect(1)
+        client.move(1, GOAL)
+        client.wait(lambda: simulator.target(1) == GOAL, "the order")
+        fill(client)
+        if how != "end of input":
+            process.send_signal(getattr(signal, how))
+        elif process.stdin is not None:
+            process.stdin.close()
+        else:
+            with socket.socket(fileno=os.dup(client._write_fd)) as connection:
+                connection.shutdown(socket.SHUT_WR)
+        assert process.wait(DEADLINE_S) == 0
+        serial.Serial(simulator.port, exclusive=True).close()
+    eventually(lambda: simulator.position(1) == GOAL, "the end of the move")
+
+
+@pytest.mark.parametrize("on", ["pipes", "a socket"])
+def test_who_reads_late_reads_whole_messages_and_all_of_them(
+    home: Path, simulator: Simulator, extra: dict[str, str], on: str
+) -> None:
+    with driver_on(on, home, extra) as (_, client):
+        client.connect(1)
+        client.move(1, GOAL)
+        client.wait(lambda: simulator.target(1) == GOAL, "the order")
+        rest = fill(client)
+        eventually(lambda: simulator.position(1) == GOAL, "the end of the move")
+        client.send(rest)
+        client.wait(lambda: client.position(1) == GOAL, "the last position")
+        client.wait_state(ONE, ABSOLUTE, "Ok")
+        client.move_and_wait(1, 10)

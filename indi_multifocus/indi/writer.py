@@ -16,10 +16,15 @@ from __future__ import annotations
 import _thread
 import os
 import select
+import stat
 import time
+from collections.abc import Callable
 
 from ..patterns import pattern
 from .vectors import LightVector, Number, NumberVector, SwitchVector, TextVector, Vector
+
+LOOK_S = 0.1
+"""While nobody reads, how often to look whether there is still somebody to write for."""
 
 _SPECIAL = pattern("[&<>\"'\x00-\x1f\ud800-\udfff\ufffe\uffff]")
 """Characters that XML 1.0 forbids or that mean something in it."""
@@ -159,20 +164,37 @@ class Output:
     everything that is written is dropped.
     """
 
-    def __init__(self, fd: int = 1) -> None:
+    def __init__(self, fd: int = 1, *, is_over: Callable[[], bool] = lambda: False) -> None:
+        """`is_over`: asked while the reader does not read; whether to give it up."""
         self.closed = False
         self._fd = fd
+        self._is_over = is_over
         self._lock = _thread.allocate_lock()  # importing threading would delay the first definition
+        _let_nobody_wait_inside_a_write(fd)
 
     def write(self, data: bytes) -> None:
-        """Write one message. Blocks while the reader is slow; never raises."""
+        """Write one message. Waits while the reader is slow; never raises."""
         with self._lock:
             while data and not self.closed:
                 try:
                     written = os.write(self._fd, data)
-                except BlockingIOError:  # somebody else made our end of the pipe non-blocking
-                    select.select([], [self._fd], [])
+                except BlockingIOError:
+                    can_write = select.select([], [self._fd], [], LOOK_S)[1]
+                    self.closed = not can_write and self._is_over()
                 except OSError:
                     self.closed = True
                 else:
                     data = data[written:]
+
+
+def _let_nobody_wait_inside_a_write(fd: int) -> None:
+    """Make a pipe or socket non-blocking: a write to one that nobody reads would go on even when a signal comes.
+
+    indiserver gives a driver one socket for its input and output, so whoever reads the input has to `select` before.
+    A terminal or a file is left as it is: it belongs to others as well.
+    """
+    try:
+        if stat.S_IFMT(os.fstat(fd).st_mode) in (stat.S_IFIFO, stat.S_IFSOCK):
+            os.set_blocking(fd, False)
+    except OSError:
+        pass  # there is none, as the first write will tell

@@ -7,6 +7,7 @@ Its switch DO makes it do what no client can do by itself: change the range of N
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -94,7 +95,7 @@ def main() -> None:
     device.define(lights)
     device.define(fixed)
     device.define(do, new_do)
-    while data := os.read(0, 65536):
+    while select.select([0], [], []) and (data := os.read(0, 65536)):
         for event in reader.feed(data):
             if isinstance(event, GetProperties) and event.device in (None, device.name):
                 device.get_properties(event.name)
