@@ -9,7 +9,7 @@ SOURCES := $(wildcard indi_multifocus focus_cli warwick scripts tests bench faul
 
 .DEFAULT_GOAL := help
 # bench, fuzz and faults are also folders.
-.PHONY: help run test test-packages test-kstars bench faults fuzz lint clean setup
+.PHONY: help run test test-packages test-kstars bench faults soak fuzz lint clean setup
 
 help: ## show this list
 	@echo "make run    serve a simulated controller by INDI on port 7624 and by focusd, until Ctrl-C"
@@ -19,6 +19,7 @@ help: ## show this list
 	@echo "make test   ruff, mypy and all tests, with the coverage figure"
 	@echo "make test-packages   the tests that build and install: rpm, systemd, udev, INDI Web Manager, several machines"
 	@echo "make faults     thousands of schedules of faults, and the table of docs/reliability.md (FAULT_SECONDS=300)"
+	@echo "make soak       memory over a million status polls, for docs/reliability.md (SOAK_POLLS=1000000 SOAK_CALLS=100000)"
 	@echo "make fuzz       coverage-guided fuzzing of whatever comes in (FUZZ_SECONDS=60 a target)"
 	@echo "make bench      latencies, start and memory beside indi_moonlite_focus (BENCH_FLAGS='--quick --plot out.png')"
 	@echo "make lint   ruff and mypy alone"
@@ -36,6 +37,9 @@ test: lint
 
 faults: $(READY) ## exit status 1 when anything went wrong
 	$(BIN)/python -m faults
+
+soak: $(READY) ## exit status 1 when memory grew
+	$(BIN)/python -m faults.soak
 
 bench: $(READY)
 	@$(BIN)/python -c "import matplotlib" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[focusd,test,bench]"

@@ -128,8 +128,8 @@ def _field(path: Path, name: str) -> str:
 
 
 def child(pid: int) -> int:
-    """The one child of a process: indiserver's driver."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    """The one child of a process, whichever of its threads has started it: indiserver's driver."""
+    children = [child for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()]
     if len(children) != 1:
         raise RuntimeError(f"process {pid} has {len(children)} children, not one")
     return int(children[0])

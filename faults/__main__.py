@@ -107,12 +107,12 @@ def _line(name: str, row: Row) -> str:
     return f"| {name} | {' | '.join(map(str, numbers))} | {len({seed for seed, _ in row.wrong})} |"
 
 
-def write(text: str) -> None:
+def write(text: str, begin: str = BEGIN) -> None:
     """Put it into the page, between the marks."""
     page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
+    before, _, rest = page.partition(begin)
     _, _, after = rest.partition(END)
-    PAGE.write_text(before + BEGIN + text + END + after, encoding="utf-8")
+    PAGE.write_text(before + begin + text + END + after, encoding="utf-8")
 
 
 def main() -> int:

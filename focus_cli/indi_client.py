@@ -98,6 +98,7 @@ class IndiClient:
         vector, number = PyIndi.INumberVectorProperty(), PyIndi.INumber()
         number.name, number.value = element, value
         vector.device, vector.name, vector.np, vector.nnp = device, name, number, 1
+        number.thisown = True  # the binding takes it for the vector's now, whose end does not free it
         return self._send(self._library.sendNewNumber, vector)
 
     def send_switch(self, device: str, name: str, element: str) -> int:
@@ -105,6 +106,7 @@ class IndiClient:
         vector, switch = PyIndi.ISwitchVectorProperty(), PyIndi.ISwitch()
         switch.name, switch.s = element, PyIndi.ISS_ON
         vector.device, vector.name, vector.sp, vector.nsp = device, name, switch, 1
+        switch.thisown = True  # as above
         return self._send(self._library.sendNewSwitch, vector)
 
     def _send(self, send: Callable[[Any], None], vector: Any) -> int:
