@@ -188,7 +188,7 @@ class FakeController:
 class _Client:
     """What a client makes of what the driver writes; in place of indi.Output."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, is_over: Callable[[], bool]) -> None:
         self.closed = False
         self.defined: dict[tuple[str, str], str] = {}
         self.unanswered: set[tuple[str, str]] = set()
