@@ -222,7 +222,9 @@ class Focuser:
         self._aborted = False
         self._by_relative = False
         self._direction = 0
-        """Which way the last move went, in controller steps: 1, -1, or 0 where it is not known."""
+        """Which way the motor last turned, in controller steps: 1, -1, or 0 where it is not known."""
+        self._last_leg = 0
+        """Which way the last move ends if it arrives."""
         self._doubts = 0
         self._told = ""
 
@@ -350,7 +352,8 @@ class Focuser:
         state = self._ready("sync")
         low, high = self.travel
         if position != 0 and not low <= position <= high:
-            raise Refused(f"{position} is outside the travel: a position from {low} to {high}, or 0, is expected")
+            or_zero = "" if low <= 0 <= high else ", or 0,"
+            raise Refused(f"{position} is outside the travel: a position from {low} to {high}{or_zero} is expected")
         if position == 0:
             # The controller's own zero, which it keeps by itself, whatever becomes of our files.
             self.memory.zeroing = True
@@ -509,8 +512,9 @@ class Focuser:
             via = steps + direction * amount
             via = min(via, high, limit) if direction > 0 else max(via, low, -limit)
             if (via - steps) * direction > 0:
+                self._last_leg = last
                 return via
-        self._direction = direction or last
+        self._last_leg = direction or last
         return None
 
     def _set_travel(self, low: int, high: int, changed: NumberVector) -> None:
@@ -561,7 +565,7 @@ class Focuser:
         position = self.memory.position(steps)
         self.memory.reversed = turned
         self.properties.reverse.select("INDI_ENABLED" if turned else "INDI_DISABLED")
-        self._direction = 0
+        self._direction = self._last_leg = 0
         self._remember(position - self.memory.sign * steps, trusted=False)
 
     def _remember(self, offset: int, *, trusted: bool = True) -> None:
@@ -592,13 +596,24 @@ class Focuser:
     def _take(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         if len(snapshot.channels) >= self.channel:
-            self._state = snapshot.channels[self.channel - 1]
+            before, self._state = self._state, snapshot.channels[self.channel - 1]
+            if before is not None and not self._zeroing:
+                self._note_direction(before, self._state)
             if self._state.doubts > self._doubts:
                 self.memory.unverified = True
                 self.memory.save()
             self._doubts = self._state.doubts
         self._fill_position()
         self._fill_box()
+
+    def _note_direction(self, before: ChannelState, now: ChannelState) -> None:
+        """Of a move that arrived it is known how it ended, even if nobody saw its last steps; of another, as seen."""
+        if not (self._moving(now) or self._aborted or now.fault):
+            self._direction = self._last_leg
+        elif now.current != before.current:
+            self._direction = 1 if now.current > before.current else -1
+        if not self._moving(now):
+            self._last_leg = self._direction
 
     def _show_position(self) -> None:
         self._fill_position()
@@ -614,7 +629,7 @@ class Focuser:
             return
         offered = self.properties
         offered.absolute["FOCUS_ABSOLUTE_POSITION"].value = self.memory.position(state.current)
-        if state.request >= self._moved:
+        if state.request >= max(self._moved, self._aborting):
             offered.target["FOCUS_TARGET_VALUE"].value = self.memory.position(state.target)
         offered.absolute.state = offered.target.state = self._position_state(state)
         if self._by_relative or (self._aborted and offered.absolute.state is State.IDLE):

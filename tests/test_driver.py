@@ -789,7 +789,12 @@ def test_neither_sync_nor_reverse_is_taken_in_mid_move_and_nonsense_at_no_time()
             assert answer.state == "Alert"
             assert "while moving" in answer.message
         client.abort(1)
-        assert client.ask(ONE, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 10_001}).state == "Alert"
+        refused = client.ask(ONE, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 10_001})
+        assert refused.state == "Alert"
+        assert refused.message.endswith("a position from -10000 to 10000 is expected")
+        client.ask(ONE, "FOCUS_MAX", {"FOCUS_MAX_VALUE": -10})
+        refused = client.ask(ONE, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 10})
+        assert refused.message.endswith("a position from -10000 to -10, or 0, is expected")
         assert client.ask(ONE, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": "here"}).state == "Alert"
 
 

@@ -611,6 +611,40 @@ def test_an_abort_stops_both_legs_of_a_move_with_backlash() -> None:
         assert orders.orders() == [b"1+400", b"1S"]
 
 
+def test_the_last_direction_is_the_one_in_which_the_motor_turned_also_when_a_move_is_cut_short() -> None:
+    """On the way to the turning point it turns inward, and to go on outward from there needs a turn."""
+    with Bench(speed=5) as bench:
+        bench.backlash(200)
+        bench.move(1000)
+        orders, client = Lines(bench.simulator), bench.client
+        bench.send("ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": 300})
+        client.wait(lambda: bench.position < 900, "the way inward")
+        client.abort(1)
+        place = bench.position
+        bench.move(place + 20)
+        bench.send("ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": place + 400})
+        client.wait(lambda: bench.position > place + 200, "the way outward")
+        bench.move(place + 100)
+        assert orders.orders() == [
+            b"1+100",
+            b"1S",
+            *(b"1%+d" % (place + steps) for steps in (220, 20, 600, -100, 100)),
+        ]
+
+
+def test_the_turning_point_is_nobody_s_target_not_even_while_it_is_stopped() -> None:
+    with Bench(speed=5) as bench:
+        bench.backlash(200)
+        bench.move(1000)
+        client = bench.client
+        since = len(client.said)
+        bench.send("ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": 300})
+        client.wait(lambda: bench.position < 900, "the way inward")
+        client.abort(1)
+        targets = [said.values["FOCUS_TARGET_VALUE"] for said in client.said[since:] if said.name == "FOCUS_TARGET"]
+        assert targets == ["300", str(bench.position)]
+
+
 def test_backlash_is_taken_up_within_the_travel_and_by_no_more_than_it_is() -> None:
     with Bench() as bench:
         bench.backlash(100)
