@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # the same functions; signal puts them into enumerations, and enum is slow to import
 
+END_S = 3
+"""To end in order takes less. The kernel ends a driver that is stuck, as in a line for a log that nobody reads."""
+
 
 def main() -> int:
     """Run the driver; returns the exit status."""
@@ -42,8 +45,13 @@ def main() -> int:
         print(f"indi_multifocus: {error}", file=sys.stderr)
         return 1
     driver = Driver(settings)
+
+    def end(*_: object) -> None:
+        driver.end()
+        signal.alarm(END_S)
+
     for number in ends:
-        signal.signal(number, lambda *_: driver.end())
+        signal.signal(number, end)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)
     gc.freeze()
     gc.enable()

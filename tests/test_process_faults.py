@@ -195,6 +195,11 @@ def driver_on(what: str, home: Path, extra: dict[str, str]) -> Iterator[tuple[su
     assert (home / "errors").read_text() == ""
 
 
+def waiting(fd: int) -> int:
+    """Bytes that are in there and not read."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
 def fill(client: FocuserClient) -> str:
     """Ask for more than is read, until the driver takes no more questions because nobody takes its answers.
 
@@ -209,8 +214,7 @@ def fill(client: FocuserClient) -> str:
         with contextlib.suppress(BlockingIOError):
             while True:
                 rest = rest[os.write(client._write_fd, rest) :] or question
-        before, now = unread, fcntl.ioctl(client._read_fd, termios.FIONREAD, bytes(4))
-        unread = int.from_bytes(now, sys.byteorder)
+        before, unread = unread, waiting(client._read_fd)
         return unread == before > 50_000
 
     eventually(full, "input and output to be full")
@@ -255,3 +259,29 @@ def test_who_reads_late_reads_whole_messages_and_all_of_them(
         client.wait(lambda: client.position(1) == GOAL, "the last position")
         client.wait_state(ONE, ABSOLUTE, "Ok")
         client.move_and_wait(1, 10)
+
+
+def test_a_driver_that_is_stuck_with_its_log_ends_all_the_same(home: Path, extra: dict[str, str]) -> None:
+    unread, log = os.pipe()
+    os.set_blocking(log, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(log, b"\n")
+    os.set_blocking(log, True)
+    with subprocess.Popen(
+        [sys.executable, "-m", "indi_multifocus"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment(home, extra), cwd=ROOT,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            client = FocuserClient(process.stdout.fileno(), process.stdin.fileno())
+            client.settle(ONE)
+            client.send("<&/>")
+            eventually(lambda: waiting(client._write_fd) == 0, "it to take that, and to be stuck with it")
+            process.terminate()
+            assert process.wait(DEADLINE_S) in (-signal.SIGALRM, 0)
+        finally:
+            process.kill()
+            os.close(unread)
+            os.close(log)
