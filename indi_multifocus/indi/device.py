@@ -44,6 +44,8 @@ def parse_number(text: str) -> float:
     """
     stripped = text.strip() if len(text) <= _LONGEST_NUMBER else ""
     value = math.nan
+    if stripped.isdecimal() and stripped.isascii():
+        return float(stripped)  # as nearly all are: without the expression's time
     if _DECIMAL.fullmatch(stripped):
         value = float(stripped)
     else:
@@ -218,26 +220,28 @@ class Device:
     def _checked(self, defined: _Defined, event: NewVector) -> dict[str, Value]:
         """The values that a client sent. Raises Refused with the whole text for the user."""
         vector = defined.vector
-        said = self._said(event)
         if event.kind != vector.kind:
+            said = self._said(event)
             raise Refused(f"{said}: a new{vector.kind}Vector is expected here, not a new{event.kind}Vector")
         if not event.elements:
-            raise Refused(f"{said}: no value was sent; its elements are {', '.join(vector.elements)}")
+            raise Refused(f"{self._said(event)}: no value was sent; its elements are {', '.join(vector.elements)}")
         values: dict[str, Value] = {}
         for name, text in event.elements:
-            said = self._said(event, name, text)
-            if name not in vector.elements:
-                raise Refused(f"{said}: there is no such element; there are {', '.join(vector.elements)}")
-            if name in values:
-                raise Refused(f"{said}: this element was sent twice; one value is expected")
-            if isinstance(vector, NumberVector):
-                values[name] = _checked_number(said, text, vector[name], defined.check_range)
-            elif isinstance(vector, SwitchVector):
-                if text not in ("On", "Off"):
-                    raise Refused(f"{said}: On or Off is expected")
-                values[name] = text == "On"
-            else:
-                values[name] = text
+            try:
+                if name not in vector.elements:
+                    raise Refused(f"there is no such element; there are {', '.join(vector.elements)}")
+                if name in values:
+                    raise Refused("this element was sent twice; one value is expected")
+                if isinstance(vector, NumberVector):
+                    values[name] = _checked_number(text, vector[name], defined.check_range)
+                elif isinstance(vector, SwitchVector):
+                    if text not in ("On", "Off"):
+                        raise Refused("On or Off is expected")
+                    values[name] = text == "On"
+                else:
+                    values[name] = text
+            except Refused as refusal:
+                raise Refused(f"{self._said(event, name, text)}: {refusal}") from None
         if isinstance(vector, SwitchVector):
             self._check_rule(event, vector, values)
         return values
@@ -245,23 +249,25 @@ class Device:
     def _check_rule(self, event: NewVector, vector: SwitchVector, values: dict[str, Value]) -> None:
         """As libindi's IUUpdateSwitch, which turns all off first: what was sent must satisfy the rule."""
         on = [name for name, value in values.items() if value]
-        choices = ", ".join(vector.elements)
         if vector.rule is Rule.ONE_OF_MANY and len(on) != 1:
+            choices = ", ".join(vector.elements)
             raise Refused(f"{self._said(event)}: exactly one of {choices} must be On, not {len(on)}")
         if vector.rule is Rule.AT_MOST_ONE and len(on) > 1:
+            choices = ", ".join(vector.elements)
             raise Refused(f"{self._said(event)}: at most one of {choices} may be On, not {len(on)}")
 
 
-def _checked_number(said: str, text: str, number: Number, check_range: bool) -> float:
+def _checked_number(text: str, number: Number, check_range: bool) -> float:
     has_range = number.max > number.min
-    accepted = f"a number from {number.min:.15g} to {number.max:.15g}" if has_range else "a number"
+    what = "out of range"
     try:
         value = parse_number(text)
+        if not (check_range and has_range) or number.min <= value <= number.max:
+            return value
     except ValueError:
-        raise Refused(f"{said}: this is not a number; {accepted} is expected") from None
-    if check_range and has_range and not number.min <= value <= number.max:
-        raise Refused(f"{said}: this is out of range; {accepted} is expected")
-    return value
+        what = "not a number"
+    accepted = f"a number from {number.min:.15g} to {number.max:.15g}" if has_range else "a number"
+    raise Refused(f"this is {what}; {accepted} is expected")
 
 
 def _ranges(vector: Vector) -> tuple[tuple[float, float, float], ...]:

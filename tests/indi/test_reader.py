@@ -407,3 +407,58 @@ def test_after_anything_reading_recovers_with_the_messages_that_follow(data: byt
         if reader.feed(GOOD)[-1:] == [READ]:
             return
     pytest.fail("never recovered")
+
+
+# --- The form in which indiserver passes messages on, which is read in a shorter way --------------------------------
+
+
+def as_indiserver_writes(kind: str, device: str, name: str, elements: Sequence[tuple[str, str]]) -> str:
+    inside = "".join(f'    <one{kind} name="{name}">\n{value}\n    </one{kind}>\n' for name, value in elements)
+    return f'<new{kind}Vector device="{device}" name="{name}">\n{inside}</new{kind}Vector>\n'
+
+
+def in_pieces(data: bytes) -> list[Event]:
+    """What is read the long way: a message that comes in pieces always is."""
+    return read(data[:1], data[1:])
+
+
+pieces_of_text = st.lists(
+    st.sampled_from([*"aB 7:.'\t\n\r\"<>&/=\x0b\x1f\x7f\x80é", "]]>", "<!--", "&amp;", "name=", "one", "Number>"])
+).map("".join)
+plain = st.text("aB 7:.'", max_size=5)
+
+
+@given(
+    st.sampled_from(["Number", "Switch", "Text"]),
+    plain,
+    plain,
+    st.lists(st.tuples(plain, plain), max_size=3),
+    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 4), pieces_of_text), max_size=2),
+)
+def test_what_looks_as_indiserver_writes_it_is_read_as_any_other(
+    kind: str, device: str, name: str, elements: list[tuple[str, str]], changes: list[tuple[int, int, str]]
+) -> None:
+    text = as_indiserver_writes(kind, device, name, elements)
+    for place, length, put in changes:
+        at = place % (len(text) + 1)
+        text = text[:at] + put + text[at + length :]
+    data = text.encode()
+    assert read(data) == in_pieces(data)
+
+
+def test_what_indiserver_writes_is_read_the_shorter_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Reader, "_step", lambda self, events: pytest.fail("read the long way"))
+    elements = (("A", "7"), ("B", "-0:30"))
+    assert read(as_indiserver_writes("Number", "D 1", "N", elements).encode()) == [
+        NewVector("Number", "D 1", "N", elements)
+    ]
+    assert read(as_indiserver_writes("Switch", "D", "S", (("A", "On"),)).encode()) == [
+        NewVector("Switch", "D", "S", (("A", "On"),))
+    ]
+
+
+def test_a_message_that_is_as_long_as_may_be_is_read_as_any_other() -> None:
+    elements = [(f"E{number}", "1") for number in range(MAX_ELEMENTS + 5)]
+    for count in (10, 15, 20, MAX_ELEMENTS, MAX_ELEMENTS + 1):
+        data = as_indiserver_writes("Number", "D", "N", elements[:count]).encode()
+        assert read(data) == in_pieces(data)
