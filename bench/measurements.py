@@ -178,24 +178,23 @@ def paced(effort: Effort) -> list[Row]:
             "arrival_in_9600", "standstill → Ok, inward, 9600 baud", "ms", inward,
             (Target("median", limit_ms + 55), Target("p99", limit_ms + 55)), plot=True,
         ),
-        _row("updates_9600", "position updates while moving, 9600 baud", "1/s", [rate],
+        _row("updates_9600", "position updates while moving, 9600 baud", "1/s", [[rate]],
              (Target("median", 10, at_least=True),)),
-        _row("cpu_moving_9600", "processor while moving, 9600 baud", "%", [share], (Target("median", 2),)),
+        _row("cpu_moving_9600", "processor while moving, 9600 baud", "%", [[share]], (Target("median", 2),)),
     ]  # fmt: skip
 
 
-def _watch(stand: Stand, for_s: float) -> tuple[list[float], list[float]]:
+def _watch(stand: Stand, for_s: float) -> tuple[float, float]:
     """While it moves: position updates a second, and the processor's share in %."""
     mover = _Mover(stand)
     mover.start_surely()
     time.sleep(0.5)
     stand.client.forget()
     before = usage(stand.pid)
-    updates = sum(vector.name == POSITION for vector in stand.client.collect(for_s))
+    came = [vector.at_s for vector in stand.client.collect(for_s) if vector.name == POSITION]
     after = usage(stand.pid)
     mover.abort()
-    lasted_s = after.at_s - before.at_s
-    return [updates / lasted_s], [(after.cpu_s - before.cpu_s) / lasted_s * 100]
+    return (len(came) - 1) / (came[-1] - came[0]), (after.cpu_s - before.cpu_s) / (after.at_s - before.at_s) * 100
 
 
 def load(effort: Effort) -> list[Row]:
@@ -270,8 +269,8 @@ def idle(effort: Effort) -> list[Row]:
         _row("idle_beyond", "wake-ups, idle, other than to poll and to hear the answer", "1/s", [[beyond]],
              (Target("median", 0),)),
         _row("cpu_idle", "processor, idle", "%", shares, (Target("median", 0.1),)),
-        _row("cpu_moving", "processor while moving", "%", [share for _, share in moving], (Target("median", 2),)),
-        _row("updates", "position updates while moving", "1/s", [rate for rate, _ in moving],
+        _row("cpu_moving", "processor while moving", "%", [[share] for _, share in moving], (Target("median", 2),)),
+        _row("updates", "position updates while moving", "1/s", [[rate] for rate, _ in moving],
              (Target("median", 10, at_least=True),)),
     ]  # fmt: skip
 
