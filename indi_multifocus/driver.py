@@ -318,6 +318,13 @@ class Driver:
                 if self._options[focuser.channel].debug.on == "ENABLE":
                     focuser.device.debug(f"client: {event.name} {dict(event.elements)}")
                 focuser.device.handle(event)
+                self._show_elsewhere(focuser.device.vector(event.name))
+
+    def _show_elsewhere(self, vector: Vector | None) -> None:
+        """What all devices show is refused on all, too; only who asked is told why."""
+        for focuser in self.focusers:
+            if vector is not None and focuser.device.vector(vector.name) is vector:
+                focuser.device.publish(vector)
 
     def _get_properties(self, event: GetProperties) -> None:
         for focuser in self.focusers:

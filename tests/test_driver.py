@@ -384,6 +384,27 @@ def test_the_port_and_the_period_are_one_for_all_channels() -> None:
             assert client.value(device, "POLLING_PERIOD", "PERIOD_MS") == "250"
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "values"),
+    [
+        ("DEVICE_PORT", "Text", {"PORT": "loop://"}),
+        ("POLLING_PERIOD", "Number", {"PERIOD_MS": "1"}),
+        ("SIMULATION", "Switch", {"ENABLE": "On"}),
+    ],
+)
+def test_what_is_one_for_all_channels_is_refused_on_all_and_who_asked_is_told_why(
+    name: str, kind: str, values: dict[str, str]
+) -> None:
+    with bench(channels=[1]) as (_, client):
+        since = len(client.said)
+        answer = client.ask(ONE, name, values, kind)
+        client.settle(TWO)
+        assert (answer.state, client.state(TWO, name)) == ("Alert", "Alert")
+        assert client.devices[TWO][name].values == client.devices[ONE][name].values == answer.values
+        assert len(client.messages(since, ONE)) == 1
+        assert client.messages(since, TWO) == []
+
+
 # Moving
 
 
