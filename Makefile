@@ -8,8 +8,8 @@ READY := .venv/ready-$(subst /,_,$(PYTHON))
 SOURCES := $(wildcard indi_multifocus focus_cli warwick scripts tests bench faults fuzz)
 
 .DEFAULT_GOAL := help
-# bench, fuzz and faults are also folders.
-.PHONY: help run test test-packages test-kstars bench faults soak fuzz lint clean setup
+# bench, docs, fuzz and faults are also folders.
+.PHONY: help run test test-packages test-kstars bench docs faults soak fuzz lint clean setup
 
 help: ## show this list
 	@echo "make run    serve a simulated controller by INDI on port 7624 and by focusd, until Ctrl-C"
@@ -22,6 +22,7 @@ help: ## show this list
 	@echo "make soak       memory over a million status polls, for docs/reliability.md (SOAK_POLLS=1000000 SOAK_CALLS=100000)"
 	@echo "make fuzz       coverage-guided fuzzing of whatever comes in (FUZZ_SECONDS=60 a target)"
 	@echo "make bench      latencies, start and memory beside indi_moonlite_focus (BENCH_FLAGS='--quick --plot out.png')"
+	@echo "make docs       the reference of INDI properties, docs/indi-properties.md, from what the driver defines"
 	@echo "make lint   ruff and mypy alone"
 	@echo "make setup  what the others do first: system packages and .venv (PYTHON=python3)"
 	@echo "make install    driver, focusd and focus into PREFIX (/usr/local), below DESTDIR if given; make uninstall"
@@ -44,6 +45,9 @@ soak: $(READY) ## exit status 1 when memory grew
 bench: $(READY)
 	@$(BIN)/python -c "import matplotlib" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[focusd,test,bench]"
 	$(BIN)/python -m bench $(BENCH_FLAGS)
+
+docs: $(READY)
+	$(BIN)/python scripts/property_reference.py
 
 fuzz: $(READY)
 	@$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[focusd,test,fuzz]"
