@@ -32,14 +32,14 @@ class Effort:
     """How many repetitions, how many seconds."""
 
     aborts: int = 200
-    aborts_in_load: int = 200
+    aborts_in_load: int = 120
     arrivals: int = 40
     arrivals_paced: int = 40
     starts: int = 40
     watch_s: float = 20.0
     idle_s: float = 60.0
     growth_s: float = 8.0
-    growth_aborts: int = 60
+    growth_aborts: int = 100
     sets: int = 30
     status_batches: int = 20
 

@@ -117,6 +117,15 @@ def _number(value: float | None) -> str:
     return f"{value:.{min(digits, 4)}f}"
 
 
+BEGIN, END = "<!-- what make bench measured: begin -->\n", "<!-- end -->\n"
+
+
+def put_into(page: Path, text: str) -> None:
+    """Put it between the marks."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    page.write_text(f"{before}{BEGIN}{text}{END}{rest.partition(END)[2]}", encoding="utf-8")
+
+
 def machine() -> dict[str, str]:
     """What it ran on."""
     model = ""
