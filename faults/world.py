@@ -30,7 +30,6 @@ from indi_multifocus.settings import WHOLE_RANGE, Settings
 
 from .view import View
 
-EPOCH_S = 1_700_000_000.0
 FIFO_SIZE = 64
 """Bytes that a USB device keeps for a host that has not opened the port."""
 
@@ -123,9 +122,6 @@ class World:
     def monotonic(self) -> float:
         return self.now
 
-    def time(self) -> float:
-        return EPOCH_S + self.now
-
     # The driver
 
     def start_driver(self) -> None:
@@ -203,9 +199,9 @@ class World:
             (controller, "select", _Select(self)),
             (controller, "threading", _Threading()),
             (controller, "open_port", self.box.open),
-            (focuser, "time", self),
+            (focuser, "uptime_s", self.monotonic),
             (focuser, "this_boot", lambda: self.boot),
-            (memory, "time", self),
+            (memory, "uptime_s", self.monotonic),
             (memory, "this_boot", lambda: self.boot),
             (memory, "folder", lambda: str(self.home)),
         ]

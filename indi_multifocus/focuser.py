@@ -13,7 +13,6 @@ Positions are what users see: position = sign × controller steps + offset.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 
 from .controller import ChannelState, Controller, Link, Snapshot
@@ -35,7 +34,7 @@ from .indi import (
     Text,
     TextVector,
 )
-from .memory import Memory, this_boot
+from .memory import Memory, this_boot, uptime_s
 from .motion import NOMINAL_STEPS_PER_S, Motion
 from .protocol import max_steps
 from .settings import Probe
@@ -690,7 +689,7 @@ class Focuser:
         rebooted = move.boot != this_boot()
         # Any place but the first may be one that the controller was to go to: a turning point, or an earlier target.
         if state.current != move.start and (
-            rebooted or not motor.could_travel(state.current - move.start, max(0.0, time.time() - move.time_s))
+            rebooted or not motor.could_travel(state.current - move.start, max(0.0, uptime_s() - move.time_s))
         ):
             self.memory.unverified = True
         self.memory.departure = None

@@ -24,7 +24,7 @@ STEPS_LIMIT = 1_000_000_000
 """Far beyond any offset: the controller counts to 7 digits."""
 
 TIME_LIMIT_S = 1e12
-"""Far beyond any clock, in seconds since 1970."""
+"""Longer than any machine runs."""
 
 
 def folder() -> str:
@@ -32,7 +32,8 @@ def folder() -> str:
     configured = os.environ.get("INDICONFIG")
     if configured:
         return os.path.dirname(os.path.abspath(configured))
-    return os.path.join(os.path.expanduser("~"), ".indi")
+    home = os.path.expanduser("~")
+    return os.path.join(home if home != "~" else "/", ".indi")  # "~" where nobody knows of a home
 
 
 def file_name(device: str, ending: str) -> str:
@@ -91,7 +92,7 @@ class Departure:
     start: int
     target: int
     time_s: float
-    """When it began, by the machine's clock."""
+    """When it began, in seconds since the machine was started."""
     boot: str
     """Which run of the machine this was: a machine that lost its power had the controller lose its own, most likely.
     Empty while the link is lost."""
@@ -104,6 +105,11 @@ def this_boot() -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def uptime_s() -> float:
+    """How long the machine has been running, asleep or not; whatever becomes of its clock."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Memory:
@@ -138,7 +144,7 @@ class Memory:
 
     def departs(self, start: int, target: int) -> None:
         """A move begins. If it is not seen to end, its end must not be taken for granted."""
-        self.departure = Departure(start, target, time.time(), this_boot())
+        self.departure = Departure(start, target, uptime_s(), this_boot())
         self.save(durable=False)
 
     def loses_sight(self) -> None:
@@ -179,13 +185,15 @@ class Memory:
             write_atomically(self._path, f"{text}}}\n".encode("ascii"), durable=durable)
             self.problem = ""
         except OSError as error:
-            self.problem = f"cannot save the position's offset in {self._path}: {error.strerror}"
-            print(self.problem, file=sys.stderr)
+            problem = f"cannot save the position's offset in {self._path}: {error.strerror}"
+            if problem != self.problem:  # a disk that is full stays so for many moves
+                print(problem, file=sys.stderr)
+            self.problem = problem
 
     def _load(self) -> None:
         try:
             data = read_file(self._path, SIZE_LIMIT)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
             self.problem = f"cannot read the position's offset from {self._path}: {error.strerror}"

@@ -88,7 +88,7 @@ class SavedConfig:
     def _read_all(self) -> list[NewVector]:
         try:
             data = read_file(self.path, SIZE_LIMIT + 1)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         if len(data) > SIZE_LIMIT:
             raise ValueError(f"{self.path} is damaged: larger than {SIZE_LIMIT} bytes")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from indi_multifocus.memory import Departure, Memory, file_name, folder, this_boot, write_atomically
+from indi_multifocus.memory import Departure, Memory, file_name, folder, this_boot, uptime_s, write_atomically
 
 DEVICE = "MultiFocus 1"
 STEPS = st.integers(-9_999_999, 9_999_999)
@@ -99,11 +99,17 @@ def test_a_move_is_remembered_from_its_departure_to_its_arrival(file: Path) -> N
     departure = Memory(DEVICE).departure
     assert departure is not None
     assert (departure.start, departure.target, departure.boot) == (100, 900, this_boot())
+    assert 0 <= uptime_s() - departure.time_s < 60, "it is no time of the day, which somebody may set"
     memory.arrives()
     assert Memory(DEVICE).departure is None
     before = file.stat()
     memory.arrives()
     assert file.stat() == before, "nothing new is not written"
+
+
+def test_a_user_whom_nobody_knows_has_no_home_and_no_folder_of_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert folder() == "/.indi"
 
 
 # When the file is not as it should be
@@ -171,6 +177,8 @@ def test_what_cannot_be_saved_is_told_and_still_known(file: Path, capsys: pytest
     memory.save()
     assert str(file) in memory.problem
     assert str(file) in capsys.readouterr().err
+    memory.save()
+    assert capsys.readouterr().err == "", "a log is not filled with it"
     assert memory.offset == 5
     file.parent.unlink()
     memory.save()
