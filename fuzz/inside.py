@@ -20,7 +20,8 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
 from indi_multifocus import driver as driver_module
-from indi_multifocus.controller import ChannelState, Link, PortSettings, Schedule, Snapshot
+from indi_multifocus.channel import ChannelState
+from indi_multifocus.controller import Link, PortSettings, Schedule, Snapshot
 from indi_multifocus.indi import Device, Event, NewVector, Reader, writer
 from indi_multifocus.port import PortError
 from indi_multifocus.protocol import max_steps

@@ -11,8 +11,8 @@ Wishes are kept a channel, not in a queue: the last target wins, a stop cancels 
 sent, and a flood of requests takes no memory. A stop is written at once, whatever is still to be answered:
 the link is full duplex, and the controller answers in order.
 
-Every move, stop and zero has a request number. A channel's state names the last one that it reflects, so that nobody
-takes a status from before a move for the end of it.
+Every move, stop and zero has a request number. What a status means for a channel, and which request its state reflects,
+is for `channel.py` to say.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from enum import Enum
 
-from .motion import NOMINAL_STEPS_PER_S, Motion
+from .channel import Channel, ChannelState, Report
 from .port import Port, PortError, open_port
 from .protocol import (
+    ORDERS,
     Answered,
     Command,
     CommandError,
@@ -38,6 +39,7 @@ from .protocol import (
     Measure,
     Move,
     NotAController,
+    Order,
     OutOfStep,
     QueryFans,
     QueryStatus,
@@ -62,17 +64,9 @@ HANDSHAKE_S = 3.0
 ASK_AGAIN_S = 1.2
 """Silence before `?` is sent anew while synchronising: longer than a temperature measurement."""
 
-STALL_POLLS = 3
-STALL_S = 0.3
-"""A channel is stalled when this many polls over this long saw it at the same place short of its target:
-both, since at a short polling period three polls are less than the time for one step."""
-
 LATE_S = 0.3
 """A status that is later than this, and than what is usual on this line, may have been asked of a controller that has
 been without power since: its answer to the next question passes for the one that was lost."""
-
-POWER_CYCLE_S = 0.15
-"""No controller loses its power and answers again within this."""
 
 MEASURE_S = 2.0
 """A temperature takes up to 1 s, in which nothing is answered; so while one is measured no silence is shorter
@@ -104,22 +98,6 @@ class Schedule:
     moving_s: float = 0.1
     idle_s: float = 5.0
     move_timeout_s: float | None = None
-
-
-@dataclass(frozen=True)
-class ChannelState:
-    """One channel as of the last status: controller steps, and what became of the last request."""
-
-    target: int
-    current: int
-    moving: bool
-    request: int = 0
-    """Number of the last move, stop or zero which this state reflects."""
-    fault: str = ""
-    """Why the last move failed, for people; empty when it did not."""
-    doubts: int = 0
-    """How often since the link was opened the controller claimed a place of which nobody can know whether the motor is
-    there: it may have lost its power in mid-move."""
 
 
 @dataclass(frozen=True)
@@ -161,39 +139,6 @@ class _Sent:
     sent_s: float
     alone: bool
     """Nothing else was in flight, so that its round trip is that of the line."""
-
-
-@dataclass
-class _Channel:
-    """What the poll thread knows of one channel."""
-
-    motion: Motion
-    target: int = 0
-    current: int = 0
-    seen: int = 0
-    """Where it was last known to be, and when; and the targets that the controller may have been given since."""
-    seen_s: float | None = None
-    ordered: set[int] = field(default_factory=set)
-    expected: int | None = None
-    """The target that the controller must have; None where that is not known."""
-    stopped: bool = False
-    """It acknowledged a stop or a zero, and has had no move since."""
-    acknowledged: int = 0
-    request: int = 0
-    then: int | None = None
-    commanded: int | None = None
-    zero_commanded: bool = False
-    unconfirmed: bool = False
-    fault: str = ""
-    doubts: int = 0
-    deadline_s: float | None = None
-    progress_s: float = 0.0
-    idle_polls: int = 0
-    overdue_s: float = 0.0
-
-    @property
-    def moving(self) -> bool:
-        return self.target != self.current or self.then is not None or self.unconfirmed
 
 
 @dataclass
@@ -250,7 +195,7 @@ class Controller:
         self._session: _Session | None = None
         self._was_up = False
         self._reason = ""
-        self._channels: list[_Channel] = []
+        self._channels: list[Channel] = []
         self._generation: int | None = None
         self._fans: bool | None = None
         self._fans_request = self._fans_settled = 0
@@ -514,33 +459,18 @@ class Controller:
 
     def _abandon(self, session: _Session) -> None:
         """The link is lost: what was not answered is unknown, until a status tells."""
-        for sent in [*self._redo, *session.sent]:
-            self._note_unanswered(sent)
+        lost = [*self._redo, *session.sent]
         session.sent.clear()
         self._redo = []
+        for sent in lost:
+            if isinstance(sent.command, SwitchFans):
+                self._fans_settled = max(self._fans_settled, sent.request)
+            elif isinstance(sent.command, Stop):
+                # Whatever else is lost, a stop is not: it is the first thing to be said when the link is back.
+                self._wish_stop(sent.command.channel, sent.request)
         for channel in self._channels:
-            if channel.unconfirmed and channel.commanded is None:
-                channel.commanded = channel.expected
-            channel.expected = None  # others may use the controller meanwhile
-            if channel.then is not None:
-                # Resumed at some later time, when nobody expects it, the second leg could only do harm.
-                channel.fault = f"the link was lost before the move to {channel.then} was complete"
-                channel.then = None
-
-    def _note_unanswered(self, sent: _Sent) -> None:
-        command = sent.command
-        if isinstance(command, (Move, Zero)):
-            channel = self._channels[command.channel - 1]
-            channel.acknowledged = max(channel.acknowledged, sent.request)
-            if isinstance(command, Zero):
-                channel.zero_commanded = True
-            else:
-                channel.commanded = command.target
-        elif isinstance(command, SwitchFans):
-            self._fans_settled = max(self._fans_settled, sent.request)
-        elif isinstance(command, Stop):
-            # Whatever else is lost, a stop is not: it is the first thing to be said when the link is back.
-            self._wish_stop(command.channel, sent.request)
+            orders = [(sent.command, sent.request) for sent in lost if isinstance(sent.command, ORDERS)]
+            channel.link_lost([order for order in orders if order[0].channel == channel.number])
 
     def _stop_is_wished(self, channel: int) -> bool:
         with self._lock:
@@ -592,7 +522,7 @@ class Controller:
         elif isinstance(event, OutOfStep):
             self._note("!", event.reason.encode())
             self._trouble = True
-            self._redo += [sent for sent in session.sent if isinstance(sent.command, (Move, Stop, Zero, SwitchFans))]
+            self._redo += [sent for sent in session.sent if isinstance(sent.command, (*ORDERS, SwitchFans))]
             session.begun_s = now
             self._synchronise(now)
         elif isinstance(event, NotAController):
@@ -611,13 +541,8 @@ class Controller:
         elif isinstance(reply, Temperature):
             assert isinstance(command, Measure)
             self._temperatures[command.address] = reply.celsius
-        elif isinstance(command, (Move, Stop, Zero)):
-            channel = self._channels[command.channel - 1]
-            channel.acknowledged = max(channel.acknowledged, sent.request)
-            channel.expected = command.target if isinstance(command, Move) else None
-            channel.stopped = not isinstance(command, Move)
-            if isinstance(command, Zero):
-                channel.seen, channel.seen_s, channel.ordered = 0, sent.sent_s, set()
+        elif isinstance(command, ORDERS):
+            self._channels[command.channel - 1].answered(command, sent.request, sent.sent_s)
         elif isinstance(command, SwitchFans):
             self._fans_settled = max(self._fans_settled, sent.request)
 
@@ -651,127 +576,37 @@ class Controller:
 
     def _exchange(self, event: Synchronised) -> None:
         """This is not the controller of before, if there was one: nothing that was known of its channels is true."""
-        before = self._channels
-        self._channels = [_at_rest(event.generation) for _ in range(event.channels)]
-        for channel, former in zip(self._channels, before):
-            channel.acknowledged, channel.doubts = former.acknowledged, former.doubts + 1
+        former = {channel.number: channel for channel in self._channels}
+        numbers = range(1, event.channels + 1)
+        self._channels = [Channel(number, event.generation, former.get(number)) for number in numbers]
         self._redo = []
 
     # What a status means
 
-    def _status(self, status: Status, taken_s: float, now: float) -> None:
-        for index, channel in enumerate(self._channels):
-            target, current = status.targets[index], status.currents[index]
-            unanswered = [sent.command for sent in self._unanswered(index + 1)]
-            if self._is_doubtful(index + 1, channel, target, current, now, unanswered):
-                channel.doubts += 1
-                channel.then = None
-            self._settle_unanswered(channel, target, current)
-            if current != channel.current or target != channel.target or target == current:
-                channel.progress_s, channel.idle_polls = now, 0
-            else:
-                channel.idle_polls += 1
-            if target != current and (target != channel.target or channel.deadline_s is None):
-                channel.deadline_s = now + self._time_for(channel, target - current)
-            channel.motion.status(taken_s, now, target, current)
-            channel.target, channel.current = target, current
-            channel.seen, channel.seen_s = current, taken_s
-            channel.request = channel.acknowledged
-            under_way = {command.target for command in unanswered if isinstance(command, Move)}
-            channel.unconfirmed = bool(under_way)
-            channel.ordered = under_way if target == current else under_way | {target}
-            wrong = "" if unanswered else self._compare(channel)
-            if wrong:
-                self._fail(index + 1, channel, f"{wrong}, as if a command had come out wrong: the motor was stopped")
-            elif target == current:
-                channel.deadline_s = None
-                channel.overdue_s = 0.0
-                self._next_leg(index + 1, channel)
-            elif channel.idle_polls >= STALL_POLLS and now - channel.progress_s >= STALL_S:
-                self._fail(index + 1, channel, f"stalled at {current} on the way to {target}: the motor was stopped")
+    def _status(self, status: Status, asked_s: float, now: float) -> None:
+        for channel, target, current in zip(self._channels, status.targets, status.currents):
+            report = Report(
+                target,
+                current,
+                asked_s,
+                now,
+                unanswered=tuple(order for order, _ in self._unanswered(channel)),
+                stop_waits=self._stop_is_wished(channel.number),
+                trouble=self._trouble or self._late,
+            )
+            order = channel.status(report, self._schedule.move_timeout_s)
+            if isinstance(order, Stop):
+                self._wish_stop(channel.number, channel.settled)
+            elif order is not None:
+                self._send(order, channel.settled)
+                self._send(QueryStatus())
         self._plan_poll(now)
 
-    def _unanswered(self, number: int) -> list[_Sent]:
-        """Moves, stops and zeros of a channel of which it is not known whether the controller has got them."""
-        return [
-            sent
-            for sent in [*self._redo, *self._in_flight()]
-            if isinstance(sent.command, (Move, Stop, Zero)) and sent.command.channel == number
-        ]
-
-    def _in_flight(self) -> Iterable[_Sent]:
-        return self._session.sent if self._session is not None else ()
-
-    def _time_for(self, channel: _Channel, steps: int) -> float:
-        if self._schedule.move_timeout_s is not None:
-            return self._schedule.move_timeout_s
-        return channel.motion.travel_time_s(steps) * 1.5 + 10.0
-
-    def _is_doubtful(
-        self, number: int, channel: _Channel, target: int, current: int, now: float, unanswered: Iterable[Command]
-    ) -> bool:
-        """A place that the motor could not have reached since it was last seen is a claim, not a position.
-
-        The target is written to EEPROM when it is set, and a controller that lost its power takes it for the position.
-        So an arrival that fell into trouble on the line is a claim, too, however much time there was for it.
-        """
-        if channel.seen_s is None or current == channel.seen:
-            return False
-        if target == current == 0 and (channel.zero_commanded or any(isinstance(c, Zero) for c in unanswered)):
-            return False
-        at_rest = target == current
-        # Nobody ordered it: maybe a zero that was meant for another channel.
-        if at_rest and not unanswered and channel.expected not in (None, target):
-            return True
-        impossible = not channel.motion.could_travel(current - channel.seen, now - channel.seen_s)
-        if not (self._trouble or self._late):
-            return channel.motion.speed_is_measured and impossible
-        if now - channel.seen_s < POWER_CYCLE_S:
-            return impossible
-        # Where it was not sent to it stands because of a stop, or because an order came out wrong.
-        stopped = channel.stopped or self._stop_is_wished(number) or any(isinstance(c, Stop) for c in unanswered)
-        arrived = at_rest and (current in channel.ordered or (bool(channel.ordered) and not stopped))
-        # The way to a new target may have begun at the end of the last, which it never reached.
-        turned = channel.target not in (channel.current, target) and target in channel.ordered
-        return impossible or arrived or turned
-
-    @staticmethod
-    def _compare(channel: _Channel) -> str:
-        """What the controller does with a channel against what it was told, where all that was said is answered."""
-        expected, channel.expected = channel.expected, channel.target
-        stopped, channel.stopped = channel.stopped, False
-        if stopped and channel.target != channel.current:
-            return f"the motor goes to {channel.target} after a stop"
-        if expected in (None, channel.target):
-            return ""
-        return f"the motor goes to {channel.target}, and was to go to {expected}"
-
-    @staticmethod
-    def _settle_unanswered(channel: _Channel, target: int, current: int) -> None:
-        """The link was lost before a move or zero was answered: the status says whether the controller had taken it."""
-        commanded, channel.commanded = channel.commanded, None
-        if commanded is not None and commanded != target:
-            channel.fault = f"the link was lost before the controller took the move to {commanded}"
-        zero_commanded, channel.zero_commanded = channel.zero_commanded, False
-        if zero_commanded and not target == current == 0:
-            channel.fault = "the link was lost before the controller took the zero"
-
-    def _next_leg(self, number: int, channel: _Channel) -> None:
-        if channel.then is None or channel.unconfirmed:
-            return
-        channel.target, channel.then = channel.then, None
-        self._send(Move(number, channel.target), channel.acknowledged)
-        channel.unconfirmed = True
-        self._send(QueryStatus())
-
-    def _fail(self, number: int, channel: _Channel, fault: str) -> None:
-        channel.fault = fault
-        channel.then = None
-        channel.deadline_s = None
-        channel.idle_polls = 0
-        # A wish is a number above 0, also where nobody has asked for anything yet.
-        channel.acknowledged = max(channel.acknowledged, 1)
-        self._wish_stop(number, channel.acknowledged)
+    def _unanswered(self, channel: Channel) -> list[tuple[Order, _Sent]]:
+        """The channel's orders of which it is not known whether the controller has got them."""
+        waiting = [*self._redo, *self._session.sent] if self._session is not None else self._redo
+        orders = [(sent.command, sent) for sent in waiting if isinstance(sent.command, ORDERS)]
+        return [(order, sent) for order, sent in orders if order.channel == channel.number]
 
     # When to ask next
 
@@ -782,21 +617,8 @@ class Controller:
             self._poll_s = self._polled_s + self._schedule.idle_s
             return
         poll_s = self._polled_s + self._schedule.moving_s
-        # The status is taken when the query has gone out, 2 of the some 48 bytes that a round trip carries.
-        guard_s = self._round_trip_s * 2 / 48 + 0.0005
         for channel in moving:
-            arrival_s = channel.motion.arrival_s()
-            if arrival_s is None:
-                continue
-            arrival_s += guard_s
-            if arrival_s <= now:
-                # It should be there and is not: look again soon, then less and less often.
-                channel.overdue_s = min(max(0.002, channel.overdue_s * 2), self._schedule.moving_s)
-                arrival_s = now + channel.overdue_s
-            elif poll_s + self._round_trip_s > arrival_s:
-                # A poll now would still be on the wire when the motor arrives.
-                poll_s = max(poll_s, arrival_s)
-            poll_s = min(poll_s, arrival_s)
+            poll_s = channel.plan_poll(poll_s, now, self._round_trip_s, self._schedule.moving_s)
         self._poll_s = poll_s
 
     def _keep_time(self, now: float) -> None:
@@ -813,9 +635,9 @@ class Controller:
         if deadline_s is not None and now >= deadline_s:
             self._give_up(f"the controller on {self._name} does not answer")
             return
-        for number, channel in enumerate(self._channels, 1):
-            if channel.deadline_s is not None and now >= channel.deadline_s and channel.target != channel.current:
-                self._fail(number, channel, f"did not reach {channel.target} in time: the motor was stopped")
+        for channel in self._channels:
+            if channel.keep_time(now) is not None:
+                self._wish_stop(channel.number, channel.settled)
 
     def _keep_synchronising(self, session: _Session, now: float) -> None:
         assert self._settings is not None
@@ -852,48 +674,40 @@ class Controller:
             self._refuse_wishes()
             return
         told = False
-        for number, channel in enumerate(self._channels, 1):
-            told |= self._carry_out_stop(number, channel)
+        for channel in self._channels:
+            told |= self._carry_out_stop(channel)
         if not only_stops:
-            for number, channel in enumerate(self._channels, 1):
-                told |= self._carry_out_rest(number, channel)
+            for channel in self._channels:
+                told |= self._carry_out_rest(channel)
             self._carry_out_fans()
         if told:
             self._send(QueryStatus())
 
-    def _carry_out_stop(self, number: int, channel: _Channel) -> bool:
+    def _carry_out_stop(self, channel: Channel) -> bool:
         with self._lock:
-            wishes = self._wishes.get(number)
+            wishes = self._wishes.get(channel.number)
             if wishes is None or not wishes.stop:
                 return False
             request, wishes.stop = wishes.stop, 0
-        channel.then = None
-        if request > channel.acknowledged:
-            channel.fault = ""  # not our own stop of a move that failed
-        elif channel.moving and not channel.fault:
-            channel.fault = "the link was lost before it was known what came of a stop: the motor was stopped"
-        last = self._last_in_flight(number)
+        stop = channel.stop(request)
+        last = self._last_in_flight(channel)
         if last is not None and isinstance(last.command, Stop):
             last.request = max(last.request, request)  # the one that is on its way serves both
             return False
-        self._send(Stop(number), request)
+        self._send(stop, request)
         return True
 
-    def _last_in_flight(self, number: int) -> _Sent | None:
-        commands = [
-            sent
-            for sent in self._in_flight()
-            if isinstance(sent.command, (Move, Stop, Zero)) and sent.command.channel == number
-        ]
-        return commands[-1] if commands else None
+    def _last_in_flight(self, channel: Channel) -> _Sent | None:
+        unanswered = self._unanswered(channel)
+        return unanswered[-1][1] if unanswered else None
 
-    def _carry_out_rest(self, number: int, channel: _Channel) -> bool:
+    def _carry_out_rest(self, channel: Channel) -> bool:
         assert self._session is not None
         with self._lock:
-            wishes = self._wishes.get(number)
+            wishes = self._wishes.get(channel.number)
             if wishes is None or not (wishes.zero or wishes.move) or len(self._session.sent) >= IN_FLIGHT:
                 return False
-            last = self._last_in_flight(number)
+            last = self._last_in_flight(channel)
             zeroing = bool(wishes.zero) or (last is not None and isinstance(last.command, Zero))
             if zeroing and not wishes.zero:
                 return False
@@ -902,27 +716,21 @@ class Controller:
             wish = _Wishes(zero=wishes.zero, move=0 if zeroing else wishes.move, steps=wishes.steps, via=wishes.via)
             wishes.zero, wishes.move = 0, wishes.move if zeroing else 0
         if wish.zero:
-            channel.then = None
-            channel.fault = ""
-            self._send(Zero(number), wish.zero)
+            self._send(channel.zero(), wish.zero)
         else:
-            self._start_move(number, channel, wish)
+            self._start_move(channel, wish)
         return True
 
-    def _start_move(self, number: int, channel: _Channel, wish: _Wishes) -> None:
+    def _start_move(self, channel: Channel, wish: _Wishes) -> None:
         assert self._session is not None
-        first = Move(number, wish.steps if wish.via is None else wish.via)
-        channel.fault = ""
-        channel.deadline_s = None
         try:
-            self._session.conversation.check(Move(number, wish.steps))
-            self._send(first, wish.move)
+            for steps in (wish.steps, wish.via):
+                if steps is not None:
+                    self._session.conversation.check(Move(channel.number, steps))
         except CommandError as error:
-            channel.fault = str(error)
-            channel.acknowledged = max(channel.acknowledged, wish.move)
-            return
-        channel.unconfirmed = True
-        channel.then = None if wish.via is None else wish.steps
+            channel.refuse(wish.move, str(error))
+        else:
+            self._send(channel.move(wish.steps, wish.via), wish.move)
 
     def _carry_out_fans(self) -> None:
         assert self._session is not None
@@ -947,9 +755,8 @@ class Controller:
                 request = max(wishes.move, wishes.zero)
                 wishes.move = wishes.zero = 0
                 if request and number <= len(self._channels):
-                    channel = self._channels[number - 1]
-                    channel.request = channel.acknowledged = max(channel.acknowledged, request)
-                    channel.fault = "the controller does not answer now, so this was not carried out"
+                    why = "the controller does not answer now, so this was not carried out"
+                    self._channels[number - 1].refuse(request, why)
 
     def _poll(self, now: float) -> None:
         session = self._session
@@ -978,8 +785,6 @@ class Controller:
             self._redo.append(_Sent(command, request, now, alone=False))
             return
         self._say(session.conversation.send(command))
-        if isinstance(command, Move):
-            self._channels[command.channel - 1].ordered.add(command.target)
         session.sent.append(_Sent(command, request, now, alone=not session.sent))
         if isinstance(command, QueryStatus):
             self._polled_s = now
@@ -1024,17 +829,7 @@ class Controller:
             attempt=self._attempt,
             reason=self._reason,
             generation=self._generation,
-            channels=tuple(
-                ChannelState(
-                    target=channel.then if channel.then is not None else channel.target,
-                    current=channel.current,
-                    moving=channel.moving,
-                    request=channel.request,
-                    fault=channel.fault,
-                    doubts=channel.doubts,
-                )
-                for channel in self._channels
-            ),
+            channels=tuple(channel.state for channel in self._channels),
             fans=self._fans,
             fans_request=self._fans_request,
             temperatures=tuple(self._temperatures.items()),
@@ -1057,7 +852,3 @@ def _last_of_each_channel(commands: Iterable[_Sent]) -> list[_Sent]:
         last.pop(key, None)
         last[key] = sent
     return list(last.values())
-
-
-def _at_rest(generation: int) -> _Channel:
-    return _Channel(Motion(NOMINAL_STEPS_PER_S[generation]))

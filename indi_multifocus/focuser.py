@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from .controller import ChannelState, Controller, Link, Snapshot
+from .channel import ChannelState
+from .controller import Controller, Link, Snapshot
 from .hints import Union
 from .indi import (
     Device,

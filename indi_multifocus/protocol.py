@@ -110,7 +110,11 @@ class Measure:
         return b"@%s\n" % self.address.upper().encode("ascii")
 
 
-Command = Union[QueryStatus, QueryFans, SwitchFans, Move, Stop, Zero, Measure]
+Order = Union[Move, Stop, Zero]
+"""What one channel is told to do."""
+ORDERS = (Move, Stop, Zero)
+
+Command = Union[QueryStatus, QueryFans, SwitchFans, Order, Measure]
 
 # --- Replies: what can come back ----------------------------------------------------------------------------
 
@@ -333,7 +337,7 @@ class Conversation:
 
     def check(self, command: Command) -> None:
         """Raise `CommandError` where this controller must not get `command`, and say why."""
-        if isinstance(command, (Move, Stop, Zero)):
+        if isinstance(command, ORDERS):
             channel, last = command.channel, self.channels or MAX_CHANNELS
             if type(channel) is not int or not 1 <= channel <= last:
                 raise CommandError(f"channel {channel!r}: a whole number from 1 to {last} is expected")

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The poll thread, over a real pseudo-terminal: what it does with a simulated controller, and with what goes wrong."""
+"""The poll thread, over a real pseudo-terminal: what it does with a simulated controller, and with what goes wrong.
+
+What a status means for a channel is tested in test_channel.py, without a port.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from support import DEADLINE_S, Bridge, Lines, eventually
 
 from indi_multifocus import controller as controller_module
 from indi_multifocus import firmware
-from indi_multifocus.controller import IN_FLIGHT, ChannelState, Controller, Link, PortSettings, Schedule, Snapshot
+from indi_multifocus.channel import ChannelState
+from indi_multifocus.controller import IN_FLIGHT, Controller, Link, PortSettings, Schedule, Snapshot
 from indi_multifocus.port import open_port
 from indi_multifocus.simulator import Simulator
 
@@ -311,14 +315,6 @@ def test_a_move_is_done_when_a_status_after_it_shows_the_target(box: Box, genera
         assert simulator.position(1) == steps
 
 
-def test_a_move_to_where_it_is_is_done_at_once(box: Box) -> None:
-    with Simulator() as simulator:
-        box.open_well(simulator.port)
-        state = box.move_and_wait(1, 0)
-        assert (state.current, state.fault) == (0, "")
-        assert simulator.standstill(1) == 0, "the motor never moved"
-
-
 def test_a_new_target_in_mid_move_is_taken_at_once(box: Box) -> None:
     with Simulator() as simulator:
         box.open_well(simulator.port)
@@ -486,25 +482,6 @@ def test_a_stop_on_the_way_there_forgets_the_way_back(box: Box) -> None:
         assert lines.orders() == [b"1+5000", b"1S"]
 
 
-def test_a_stop_on_the_way_back_stops_too(box: Box) -> None:
-    with Simulator() as simulator:
-        box.open_well(simulator.port)
-        box.controller.move(1, -5000, via=5)
-        box.wait(lambda now: now.channels[0].current < 0, "the way back")
-        state = box.wait_done(1, box.controller.stop(1))
-        assert -5000 < state.current == simulator.position(1) < 0
-
-
-def test_a_new_move_on_the_way_there_forgets_the_way_back(box: Box) -> None:
-    with Simulator() as simulator:
-        box.open_well(simulator.port)
-        lines = Lines(simulator)
-        box.controller.move(1, 4900, via=5000)
-        box.wait(lambda now: now.channels[0].current > 2, "the move to be under way")
-        assert box.move_and_wait(1, 0).current == 0
-        assert lines.orders() == [b"1+5000", b"1+0"]
-
-
 def test_a_way_by_another_place_survives_the_loss_of_its_command(box: Box) -> None:
     with Simulator(speed=20) as simulator:
         box.open_well(simulator.port)
@@ -527,16 +504,6 @@ def test_zero_calls_this_place_zero(box: Box, generation: int) -> None:
         assert (state.current, state.target, state.request, state.doubts) == (0, 0, request, 0)
         assert box.move_and_wait(1, 10).doubts == 0
         assert simulator.shaft(1) >> firmware.BUILDS[generation].shift == 133
-
-
-def test_zero_in_mid_move_stops_and_is_no_doubtful_jump(box: Box) -> None:
-    with Simulator() as simulator:
-        box.open_well(simulator.port)
-        box.controller.move(1, 5000)
-        box.wait(lambda now: now.channels[0].current > 30, "the move to be under way")
-        state = box.wait_done(1, box.controller.zero(1))
-        assert (state.current, state.target, state.doubts, state.fault) == (0, 0, 0, "")
-        assert simulator.standstill(1) is not None
 
 
 @pytest.mark.parametrize("lost", [1, 2, 3])
@@ -665,16 +632,6 @@ def test_a_new_schedule_counts_at_once(box: Box) -> None:
         box.controller.set_schedule(Schedule(moving_s=0.01, idle_s=0.01))
         lines = Lines(simulator)
         eventually(lambda: lines.polls() > 3, "polls at rest")
-
-
-def test_a_channel_that_somebody_else_moved_is_followed(box: Box) -> None:
-    with Simulator() as simulator:
-        with serial.Serial(simulator.port) as other:
-            other.write(b"2+60\n")
-            eventually(lambda: simulator.target(2) == 60, "the other program's move")
-        box.open_well(simulator.port)
-        assert box.channel(2).moving
-        assert box.wait_done(2, 0).current == 60
 
 
 # The link is lost
@@ -830,22 +787,6 @@ def test_a_move_whose_answer_was_lost_with_the_link_is_followed(box: Box, link: 
         assert (state.current, state.fault, state.doubts) == (30, "", 0)
 
 
-def test_the_second_leg_of_a_way_is_not_begun_by_surprise_after_a_lost_link(box: Box, link: str) -> None:
-    with Simulator(link=link) as simulator:
-        box.open_well(link)
-        lines = Lines(simulator)
-        request = box.controller.move(1, 10, via=40)
-        box.wait(lambda now: now.channels[0].current > 2, "the move to be under way")
-        simulator.pull_cable()
-        box.wait_link(Link.LOST)
-        eventually(lambda: simulator.position(1) == 40, "the first leg to end")
-        simulator.replug_cable()
-        state = box.wait_done(1, request)
-        assert "10" in state.fault
-        assert (state.current, state.doubts) == (40, 1)  # nobody saw it arrive there
-        assert lines.orders() == [b"1+40"]
-
-
 def test_closing_ends_the_attempts_to_get_a_link_back(box: Box, link: str) -> None:
     with Simulator(link=link) as simulator:
         box.open_well(link)
@@ -976,16 +917,6 @@ def test_power_lost_in_mid_move_behind_a_cable_that_stays_is_noticed_too(box: Bo
         assert box.channel(1).doubts == 1
 
 
-def test_power_lost_right_after_the_start_of_a_move_is_noticed(box: Box, link: str) -> None:
-    with Simulator(link=link) as simulator:
-        box.open_well(link)
-        box.controller.move(1, 5000)
-        box.wait(lambda now: now.channels[0].target == 5000, "the move to begin")
-        simulator.power_cycle()
-        box.wait(lambda now: now.link is Link.UP and now.reconnects > 0, "the link")
-        assert box.channel(1).doubts == 1
-
-
 @BOTH
 def test_power_lost_at_rest_is_no_reason_to_doubt(box: Box, link: str, generation: int) -> None:
     with Simulator(generation=generation, link=link, speed=20) as simulator:
@@ -996,19 +927,6 @@ def test_power_lost_at_rest_is_no_reason_to_doubt(box: Box, link: str, generatio
         box.wait(lambda now: now.link is Link.UP and now.reconnects > 0, "the link")
         assert [state.doubts for state in box.now.channels] == [0, 0]
         assert [state.current for state in box.now.channels] == [400, -400]
-
-
-def test_power_lost_on_the_way_by_another_place_does_not_go_on(box: Box, link: str) -> None:
-    with Simulator(link=link) as simulator:
-        box.open_well(link)
-        lines = Lines(simulator)
-        box.controller.move(1, 4900, via=5000)
-        box.wait(lambda now: now.channels[0].current > 5, "the move to be under way")
-        simulator.power_cycle()
-        box.wait(lambda now: now.link is Link.UP and now.reconnects > 0, "the link")
-        assert box.channel(1).doubts == 1
-        assert not box.channel(1).moving
-        assert lines.orders() == [b"1+5000"]
 
 
 # Motors that do not do as told
@@ -1031,27 +949,6 @@ def test_a_motor_that_does_not_turn_is_stopped_and_the_move_has_failed(box: Box,
         simulator.stall(1, False)
         state = box.move_and_wait(1, 20)
         assert (state.current, state.fault) == (20, "")
-
-
-def test_a_motor_that_gets_stuck_in_mid_move_is_stopped(box: Box) -> None:
-    with Simulator() as simulator:
-        box.open_well(simulator.port)
-        request = box.controller.move(1, 5000)
-        box.wait(lambda now: now.channels[0].current > 5, "the move to be under way")
-        simulator.stall(1)
-        state = box.wait_done(1, request)
-        assert f"stalled at {simulator.position(1)} on the way to 5000" in state.fault
-
-
-def test_a_motor_that_was_stuck_before_the_link_was_opened_is_stopped(box: Box) -> None:
-    with Simulator() as simulator:
-        with serial.Serial(simulator.port) as other:
-            other.write(b"2+600\n")
-            eventually(lambda: simulator.target(2) == 600, "the other program's move")
-        simulator.stall(2)
-        box.open_well(simulator.port)
-        assert "stalled" in box.wait_done(2, 0).fault
-        assert simulator.target(2) == simulator.position(2)
 
 
 def test_a_stuck_motor_is_noticed_without_regular_polls(box: Box) -> None:
@@ -1081,12 +978,6 @@ def test_a_move_that_takes_too_long_while_nobody_asks_is_stopped(box: Box) -> No
         box.controller.set_schedule(Schedule(moving_s=NEVER_S, idle_s=NEVER_S, move_timeout_s=0.3))
         box.open_well(simulator.port)
         assert "did not reach 5000 in time" in box.move_and_wait(1, 5000).fault
-
-
-def test_a_slow_motor_has_the_time_that_it_needs_where_no_limit_is_set(box: Box) -> None:
-    with Simulator(speed=0.8) as simulator:
-        box.open_well(simulator.port)
-        assert box.move_and_wait(1, 25).fault == ""
 
 
 # Fans and temperatures

@@ -31,7 +31,7 @@ from hypothesis.stateful import (
 )
 from support import DriverInside, FocuserClient, Lines, Said, eventually
 
-from indi_multifocus import controller
+from indi_multifocus import channel, controller
 from indi_multifocus.motion import NOMINAL_STEPS_PER_S
 from indi_multifocus.settings import Settings
 from indi_multifocus.simulator import Simulator
@@ -52,7 +52,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     for generation, speed in list(NOMINAL_STEPS_PER_S.items()):
         monkeypatch.setitem(NOMINAL_STEPS_PER_S, generation, speed * FASTER)
     monkeypatch.setattr(controller, "BACK_OFF_S", (0.02,))
-    monkeypatch.setattr(controller, "STALL_S", 60.0)
+    monkeypatch.setattr(channel, "STALL_S", 60.0)
 
 
 class Bench:

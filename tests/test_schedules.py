@@ -37,9 +37,9 @@ def test_a_seed_gives_the_same_run_again() -> None:
 
 
 def test_a_driver_that_believes_everything_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    from indi_multifocus.controller import Controller
+    from indi_multifocus.channel import Channel
 
-    monkeypatch.setattr(Controller, "_is_doubtful", lambda *_: False)
+    monkeypatch.setattr(Channel, "_is_doubtful", lambda *_: False)
     power = kinds_of("power of a controller fed by its USB cable")
     assert any("wrong by" in problem for seed in range(30) for problem in run(seed, power).problems)
 

@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What one channel was asked to do, and what a status says of it: moving, arrived, stalled, too late, in doubt.
+
+Rules of this file: no thread, no port, no clock. `controller.py` is the only caller, in the poll thread, and has one
+`Channel` for each channel of the controller: it asks for orders and sends them, tells what became of them, and hands in
+every status. Times are arguments, in seconds of one monotonic clock; places are controller steps. How a motor moves is
+for `motion.py` to know.
+
+The theory: a status is the controller's word, and it can be wrong or be about something else.
+- An order takes effect at some time between its sending and its answer. So while one has no answer neither the old nor
+  the new target is a mistake, and no arrival is the end of the new move. Requests are numbered, and the state tells
+  which is the last that it reflects, so that nobody takes a status from before a move for the end of it.
+- Where every order has its answer, the controller's target must be the one that was ordered last. If it is not, a
+  command came out wrong on the line and the motor runs where nobody sent it.
+- The target is written to EEPROM when the order comes, and a controller that lost its power takes it for the place
+  where the motor stands (main.c, both generations). So an arrival is believed where the motor could have come so far
+  since it was last seen, and nothing happened to the line meanwhile; all else is a claim, which is counted in `doubts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .motion import NOMINAL_STEPS_PER_S, Motion
+from .protocol import Move, Order, Stop, Zero
+from .records import dataclass
+
+STALL_POLLS = 3
+STALL_S = 0.3
+"""A channel is stalled when this many polls over this long saw it at the same place short of its target:
+both, since at a short polling period three polls are less than the time for one step."""
+
+POWER_CYCLE_S = 0.15
+"""No controller loses its power and answers again within this."""
+
+
+@dataclass(frozen=True)
+class ChannelState:
+    """One channel as of the last status: controller steps, and what became of the last request."""
+
+    target: int
+    current: int
+    moving: bool
+    request: int = 0
+    """Number of the last move, stop or zero which this state reflects."""
+    fault: str = ""
+    """Why the last move failed, for people; empty when it did not."""
+    doubts: int = 0
+    """How often since the link was opened the controller claimed a place of which nobody can know whether the motor is
+    there: it may have lost its power in mid-move."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a status says of one channel, and in which circumstances."""
+
+    target: int
+    current: int
+    asked_s: float
+    heard_s: float
+    """The status was taken at some time from `asked_s` to `heard_s`."""
+    unanswered: tuple[Order, ...] = ()
+    """The channel's orders of which it is not known whether the controller has got them, oldest first."""
+    stop_waits: bool = False
+    """A stop is wanted, and will be sent after this."""
+    trouble: bool = False
+    """Something happened to the line since the last status, in which the controller may have been without power."""
+
+    @property
+    def at_rest(self) -> bool:
+        return self.target == self.current
+
+    @property
+    def targets_under_way(self) -> set[int]:
+        """Of the moves that the controller may have got."""
+        return {order.target for order in self.unanswered if isinstance(order, Move)}
+
+    def is_under_way(self, kind: type[Order]) -> bool:
+        """Whether the controller may have got an order of this kind."""
+        return any(isinstance(order, kind) for order in self.unanswered)
+
+
+class Channel:
+    """The companion of one channel of one controller, from the moment at which the controller is known."""
+
+    def __init__(self, number: int, generation: int, former: Channel | None = None) -> None:
+        """`former`: the channel of this number of another controller, which was there before this one."""
+        self.number = number
+        self.motion = Motion(NOMINAL_STEPS_PER_S[generation])
+        self.settled: int = former.settled if former is not None else 0
+        """The last request that was answered, refused or given up: the next status reflects it."""
+        self.deadline_s: float | None = None
+        """When the move under way has failed, unless it has arrived."""
+        self._request = 0
+        self._fault = ""
+        self._doubts: int = former._doubts + 1 if former is not None else 0
+        # As of the last status; but the target is the second leg's as soon as that begins.
+        self._target = self._current = 0
+        self._then: int | None = None
+        """Where the second leg of a move leads that has not begun."""
+        self._unconfirmed = False
+        """A move was ordered, and no status yet tells of it."""
+        # For doubts: where it was last known to be, and when; and the targets that it may have been given since.
+        self._seen = 0
+        self._seen_s: float | None = None
+        self._ordered: set[int] = set()
+        # For the comparison of what it does with what it was told.
+        self._expected: int | None = None
+        """The target that the controller must have; None where that is not known."""
+        self._stopped = False
+        """It acknowledged a stop or a zero, and has had no move since."""
+        # Orders that were lost with the link, until a status tells what came of them.
+        self._lost_move: int | None = None
+        self._lost_zero = False
+        # For stalls, and for the end that does not come.
+        self._progress_s = 0.0
+        self._idle_polls = 0
+        self._overdue_s = 0.0
+
+    @property
+    def moving(self) -> bool:
+        return self._target != self._current or self._then is not None or self._unconfirmed
+
+    @property
+    def state(self) -> ChannelState:
+        return ChannelState(
+            target=self._then if self._then is not None else self._target,
+            current=self._current,
+            moving=self.moving,
+            request=self._request,
+            fault=self._fault,
+            doubts=self._doubts,
+        )
+
+    # --- What it is asked: each returns the order to send -------------------------------------------------------------
+
+    def move(self, steps: int, via: int | None = None) -> Move:
+        """Move to `steps`; by way of `via`, if that is given, where the second leg follows by itself."""
+        self._fault = ""
+        self.deadline_s = None
+        self._unconfirmed = True
+        self._then = None if via is None else steps
+        return Move(self.number, steps if via is None else via)
+
+    def zero(self) -> Zero:
+        """Stop, and call this place 0."""
+        self._fault = ""
+        self._then = None
+        return Zero(self.number)
+
+    def stop(self, request: int) -> Stop:
+        """Stop. `request` is a new one, or, where the stop is our own or is said again, one that is settled."""
+        self._then = None
+        if request > self.settled:
+            self._fault = ""
+        elif self.moving and not self._fault:
+            self._fault = "the link was lost before it was known what came of a stop: the motor was stopped"
+        return Stop(self.number)
+
+    def refuse(self, request: int, why: str) -> None:
+        """It will not be asked this."""
+        self._request = self.settled = max(self.settled, request)
+        self._fault = why
+
+    # --- What becomes of orders ---------------------------------------------------------------------------------------
+
+    def answered(self, order: Order, request: int, sent_s: float) -> None:
+        """The controller has got the order."""
+        self.settled = max(self.settled, request)
+        self._expected = order.target if isinstance(order, Move) else None
+        self._stopped = not isinstance(order, Move)
+        if isinstance(order, Move):
+            self._ordered.add(order.target)
+        elif isinstance(order, Zero):
+            self._seen, self._seen_s, self._ordered = 0, sent_s, set()
+
+    def link_lost(self, unanswered: Iterable[tuple[Order, int]]) -> None:
+        """Until a status tells nobody knows what became of these orders, given with the numbers of their requests.
+
+        The caller says stops again; moves and zeros are given up, since later they would come when nobody expects them.
+        """
+        for order, request in unanswered:
+            if isinstance(order, Stop):
+                continue
+            self.settled = max(self.settled, request)
+            if isinstance(order, Move):
+                self._lost_move = order.target
+                self._ordered.add(order.target)
+            else:
+                self._lost_zero = True
+        if self._unconfirmed and self._lost_move is None:
+            self._lost_move = self._expected
+        self._expected = None  # others may use the controller meanwhile
+        if self._then is not None:
+            self._fault = f"the link was lost before the move to {self._then} was complete"
+            self._then = None
+
+    # --- What a status means ------------------------------------------------------------------------------------------
+
+    def status(self, report: Report, move_timeout_s: float | None) -> Order | None:
+        """Take a status. Returns the order that follows from it: the second leg of a move, or a stop where it failed.
+
+        `move_timeout_s`: after how long a move has failed; None: by its length.
+        """
+        if self._is_doubtful(report):
+            self._doubts += 1
+            self._then = None
+        self._settle_lost(report)
+        self._watch_progress(report)
+        self._set_deadline(report, move_timeout_s)
+        self.motion.status(report.asked_s, report.heard_s, report.target, report.current)
+        self._take(report)
+        wrong = "" if report.unanswered else self._compare()
+        if wrong:
+            return self._fail(f"{wrong}, as if a command had come out wrong: the motor was stopped")
+        if report.at_rest:
+            return self._next_leg()
+        if self._idle_polls >= STALL_POLLS and report.heard_s - self._progress_s >= STALL_S:
+            return self._fail(f"stalled at {self._current} on the way to {self._target}: the motor was stopped")
+        return None
+
+    def _is_doubtful(self, report: Report) -> bool:
+        """Whether what the report says is a claim, which nobody can know to be true."""
+        if self._seen_s is None or report.current == self._seen:
+            return False
+        if report.target == report.current == 0 and (self._lost_zero or report.is_under_way(Zero)):
+            return False
+        # Nobody ordered it: maybe a zero that was meant for another channel.
+        if report.at_rest and not report.unanswered and self._expected not in (None, report.target):
+            return True
+        unseen_s = report.heard_s - self._seen_s
+        impossible = not self.motion.could_travel(report.current - self._seen, unseen_s)
+        if not report.trouble:
+            return self.motion.speed_is_measured and impossible
+        if unseen_s < POWER_CYCLE_S:
+            return impossible
+        # Where it was not sent to it stands because of a stop, or because an order came out wrong.
+        stopped = self._stopped or report.stop_waits or report.is_under_way(Stop)
+        ordered = self._ordered | report.targets_under_way
+        arrived = report.at_rest and (report.current in ordered or (bool(ordered) and not stopped))
+        # The way to a new target may have begun at the end of the last, which it never reached.
+        turned = self._target not in (self._current, report.target) and report.target in ordered
+        return impossible or arrived or turned
+
+    def _settle_lost(self, report: Report) -> None:
+        """The link was lost before a move or zero was answered: did the controller take it?"""
+        lost_move, self._lost_move = self._lost_move, None
+        if lost_move is not None and lost_move != report.target:
+            self._fault = f"the link was lost before the controller took the move to {lost_move}"
+        lost_zero, self._lost_zero = self._lost_zero, False
+        if lost_zero and not report.target == report.current == 0:
+            self._fault = "the link was lost before the controller took the zero"
+
+    def _watch_progress(self, report: Report) -> None:
+        if report.at_rest:
+            self._overdue_s = 0.0
+        if report.at_rest or (report.target, report.current) != (self._target, self._current):
+            self._progress_s, self._idle_polls = report.heard_s, 0
+        else:
+            self._idle_polls += 1
+
+    def _set_deadline(self, report: Report, move_timeout_s: float | None) -> None:
+        if report.at_rest:
+            self.deadline_s = None
+        elif report.target != self._target or self.deadline_s is None:
+            if move_timeout_s is None:
+                move_timeout_s = self.motion.travel_time_s(report.target - report.current) * 1.5 + 10.0
+            self.deadline_s = report.heard_s + move_timeout_s
+
+    def _take(self, report: Report) -> None:
+        self._target, self._current = report.target, report.current
+        self._seen, self._seen_s = report.current, report.asked_s
+        self._request = self.settled
+        under_way = report.targets_under_way
+        self._unconfirmed = bool(under_way)
+        self._ordered = under_way if report.at_rest else under_way | {report.target}
+
+    def _compare(self) -> str:
+        """What it does that it was not told, where all that it was told is answered."""
+        expected, self._expected = self._expected, self._target
+        stopped, self._stopped = self._stopped, False
+        if stopped and self._target != self._current:
+            return f"the motor goes to {self._target} after a stop"
+        if expected in (None, self._target):
+            return ""
+        return f"the motor goes to {self._target}, and was to go to {expected}"
+
+    def _next_leg(self) -> Move | None:
+        if self._then is None or self._unconfirmed:
+            return None
+        self._target, self._then = self._then, None
+        self._unconfirmed = True
+        return Move(self.number, self._target)
+
+    def _fail(self, fault: str) -> Stop:
+        self._fault = fault
+        self._then = None
+        self.deadline_s = None
+        self._idle_polls = 0
+        # The stop goes by a number above 0, also where nobody has asked for anything yet.
+        self.settled = max(self.settled, 1)
+        return Stop(self.number)
+
+    # --- What the clock means -----------------------------------------------------------------------------------------
+
+    def keep_time(self, now: float) -> Stop | None:
+        """A stop where the move under way has taken too long."""
+        if self.deadline_s is None or now < self.deadline_s:
+            return None
+        return self._fail(f"did not reach {self._target} in time: the motor was stopped")
+
+    def plan_poll(self, poll_s: float, now: float, round_trip_s: float, period_s: float) -> float:
+        """When to ask, in place of `poll_s`, so that the end of the move is seen at once."""
+        arrival_s = self.motion.arrival_s()
+        if arrival_s is None:
+            return poll_s
+        # The status is taken when the query has gone out, 2 of the some 48 bytes that a round trip carries.
+        arrival_s += round_trip_s * 2 / 48 + 0.0005
+        if arrival_s <= now:
+            # It should be there and is not: look again soon, then less and less often.
+            self._overdue_s = min(max(0.002, self._overdue_s * 2), period_s)
+            return min(poll_s, now + self._overdue_s)
+        # A poll that is still on the wire when the motor arrives would only be in the way.
+        return arrival_s if poll_s + round_trip_s > arrival_s else poll_s
