@@ -19,6 +19,7 @@ import signal
 import socket
 import sys
 import threading
+import zlib
 from collections.abc import Mapping
 from typing import Any, Callable, TextIO, TypeVar, cast
 
@@ -145,8 +146,32 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+class _Serpent(Pyro4.util.SerpentSerializer):  # type: ignore[misc]
+    """Pyro's serializer, in which a call is as large as MAX_MESSAGE allows, also one that came compressed."""
+
+    def deserializeData(self, data: bytes, compressed: bool = False) -> object:
+        """What a client says when it connects."""
+        return super().deserializeData(_expanded(data) if compressed else data)
+
+    def deserializeCall(self, data: bytes, compressed: bool = False) -> object:
+        """A call."""
+        return super().deserializeCall(_expanded(data) if compressed else data)
+
+
+def _expanded(data: bytes) -> bytes:
+    expander = zlib.decompressobj()
+    expanded = expander.decompress(data, MAX_MESSAGE)
+    if not expander.eof:
+        raise ValueError(f"a call of more than {MAX_MESSAGE} bytes")
+    return expanded
+
+
 class PyroServer(Pyro4.Daemon):  # type: ignore[misc]
     """Pyro's listener, with connections that do not last for ever."""
+
+    def _Daemon__deserializeBlobArgs(self, message: object) -> None:
+        """Pyro's own would hand what a client sent to `marshal`, which is not made for that."""
+        raise Pyro4.errors.SerializeError("calls that are to be kept serialized are not accepted")
 
     def validateHandshake(self, conn: Any, data: object) -> str:
         """A client has connected."""
@@ -167,6 +192,8 @@ def _configure_pyro() -> None:
     settings.MAX_MESSAGE_SIZE = MAX_MESSAGE
     settings.SOCK_NODELAY = True
     settings.PREFER_IP_VERSION = 0
+    serpent = _Serpent()
+    Pyro4.util._serializers["serpent"] = Pyro4.util._serializers_by_id[serpent.serializer_id] = serpent
 
 
 def _listen(daemon: Daemon) -> PyroServer:

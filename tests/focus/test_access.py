@@ -3,17 +3,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
+import re
 import socket
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import Pyro4
 import pytest
 from Pyro4 import socketutil
+from Pyro4.message import FLAGS_COMPRESSED, FLAGS_KEEPSERIALIZED, MSG_CONNECT, MSG_INVOKE, Message
 
 from focus_cli.focusd import FocusDaemon
+
+SERPENT = Pyro4.util.SerpentSerializer()
 
 
 @contextmanager
@@ -148,3 +156,135 @@ def test_a_message_that_is_too_large_is_refused(chain: Any) -> None:
             focusd.set_focus(1, "9" * 1_000_000)
     with chain.proxy() as focusd:
         assert focusd.set_focus(1, 10) == 0
+
+
+# Below Pyro's client: messages as no proxy sends them
+
+
+class Raw:
+    """A connection to the Pyro port; speaks the protocol and nothing that Pyro's client would keep it from."""
+
+    def __init__(self, chain: Any) -> None:
+        self._connection = socketutil.SocketConnection(socket.create_connection(("127.0.0.1", chain.pyro_port), 30))
+
+    def __enter__(self) -> Raw:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def say(self, kind: int, data: bytes, flags: int = 0, annotations: dict[str, bytes] | None = None) -> None:
+        message = Message(kind, data, SERPENT.serializer_id, flags, 0, annotations=annotations)
+        self._connection.send(message.to_bytes())
+
+    def answer(self) -> str:
+        """What comes back; nothing when the connection is closed."""
+        try:
+            return str(Message.recv(self._connection).data, "utf-8", "replace")
+        except (Pyro4.errors.CommunicationError, OSError):
+            return ""
+
+    def send_no_more(self) -> None:
+        """The other side sees the end of what comes."""
+        self._connection.sock.shutdown(socket.SHUT_WR)
+
+    def connect(self) -> str:
+        """Begin as a proxy does."""
+        self.say(MSG_CONNECT, SERPENT.dumps({"handshake": "hello", "object": "here_focus_daemon"}))
+        return self.answer()
+
+
+def resident_kb(pid: int) -> int:
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1])
+
+
+def test_neither_a_batch_nor_a_call_that_waits_for_no_answer_gets_round_the_list(chain: Any, until: Any) -> None:
+    with coming_from("127.0.0.2"), chain.proxy() as focusd:
+        batch = Pyro4.batch(focusd)
+        batch.set_focus(1, 500)
+        batch.stop_channel(1)
+        assert list(batch()) == [3, 3]
+        focusd._pyroOneway.add("set_focus")
+        focusd.set_focus(1, 600)
+        focusd._pyroOneway.clear()
+        assert focusd.set_focus(1, 700) == 3
+    with chain.proxy() as focusd:
+        focusd._pyroOneway.add("set_focus")
+        focusd.set_focus(2, 40)
+        until(lambda: chain.simulator.position(2) == 40)
+    assert [line for _, line in chain.simulator.received if line[:1] == b"1"] == []
+
+
+@pytest.mark.parametrize("connected", [False, True])
+def test_what_is_small_until_it_is_unpacked_is_not_unpacked(chain: Any, connected: bool) -> None:
+    """It would take gigabytes."""
+    before_kb = resident_kb(chain.daemon.pid)
+    bomb = zlib.compress(b"[" + b"1," * 10_000_000 + b"]", 9)
+    with Raw(chain) as client:
+        if connected:
+            assert client.connect()
+        client.say(MSG_INVOKE if connected else MSG_CONNECT, bomb, FLAGS_COMPRESSED)
+        assert "a call of more than 100000 bytes" in client.answer()
+    assert resident_kb(chain.daemon.pid) - before_kb < 8192
+    assert chain.status()["status"] == 1
+
+
+def test_a_compressed_call_that_is_small_is_one_like_another(chain: Any) -> None:
+    with Raw(chain) as client:
+        client.connect()
+        call = SERPENT.dumpsCall("here_focus_daemon", "set_focus", (1, 30), {"offset": False})
+        client.say(MSG_INVOKE, zlib.compress(call), FLAGS_COMPRESSED)
+        assert client.answer().endswith("\n0")
+    assert chain.simulator.position(1) == 30
+
+
+def test_nothing_that_a_client_sends_is_given_to_marshal(chain: Any) -> None:
+    before_kb = resident_kb(chain.daemon.pid)
+    tuple_of_a_billion = b"(" + (10**9).to_bytes(4, "little")
+    with Raw(chain) as client:
+        client.connect()
+        client.say(MSG_INVOKE, b"", FLAGS_KEEPSERIALIZED, {"BLBI": tuple_of_a_billion})
+        assert "not accepted" in client.answer()
+    assert resident_kb(chain.daemon.pid) - before_kb < 8192
+
+
+TEXTS = [
+    SERPENT.dumpsCall("here_focus_daemon", "report_status", (), {}),
+    *[b"", b"# serpent utf-8 python3.2\n{}", b"\xff\0", b"-" * 90_000 + b"1", b"[" * 90_000, b"1," * 45_000],
+    *[b"1" + b"+1j" * 30_000, b"a." * 40_000 + b"a", b"1" + b"**1" * 30_000],
+]
+OBJECTS = ["here_focus_daemon", "Pyro.Daemon", "Pyro.NameServer", "", None, 5]
+METHODS = ["report_status", "__class__", "_focusers", "__getattr__", "__setattr__", "_is_allowed", "close", "\0", ""]
+VALUES = ["report_status", None, 10**300, {"__class__": "Pyro4.core.Proxy", "state": [1]}, {"__class__": "os.system"}]
+
+
+def test_no_message_that_can_be_made_up_ends_it_or_fills_its_memory(chain: Any) -> None:
+    before_kb = resident_kb(chain.daemon.pid)
+    chance, answers = random.Random(0), 0
+    for number in range(250):
+        with Raw(chain) as client:
+            if number % 3:
+                client.connect()
+            for _ in range(3):
+                data = chance.choice(TEXTS)
+                if chance.random() < 0.5:
+                    arguments = [chance.choice(VALUES) for _ in range(chance.randrange(4))]
+                    data = SERPENT.dumpsCall(chance.choice(OBJECTS), chance.choice(METHODS), arguments, {})
+                name = chance.choice(["CORR", "BLBI", "HMAC", "XXXX"])
+                odd = {name: chance.randbytes(chance.choice([0, 16, 900]))}
+                annotations = odd if chance.random() < 0.2 else {}
+                flags = chance.choice([0, chance.randrange(1 << 10)])
+                with contextlib.suppress(Pyro4.errors.CommunicationError):  # it had enough
+                    client.say(chance.choice([MSG_INVOKE] * 8 + list(range(8))), data, flags, annotations)
+            with contextlib.suppress(OSError):
+                client.send_no_more()
+            while client.answer():
+                answers += 1
+    assert answers > 200
+    assert chain.daemon.poll() is None
+    with chain.proxy() as focusd:
+        assert focusd.set_focus(1, 10) == 0
+    assert resident_kb(chain.daemon.pid) - before_kb < 65_536
+    assert "Traceback" not in chain.log
