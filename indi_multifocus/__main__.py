@@ -23,6 +23,21 @@ END_S = 3
 """To end in order takes less. The kernel ends a driver that is stuck, as in a line for a log that nobody reads."""
 
 
+class _Log:
+    """Standard error, where what cannot be written is lost, and nothing else: a disk that is full ends no driver."""
+
+    def write(self, text: str) -> int:
+        """All of it, or what there is room for."""
+        try:
+            os.write(2, text.encode("utf-8", "backslashreplace"))
+        except OSError:
+            pass
+        return len(text)
+
+    def flush(self) -> None:
+        """There is nothing left to write."""
+
+
 def main() -> int:
     """Run the driver; returns the exit status."""
     if "--version" in sys.argv[1:]:
@@ -30,6 +45,8 @@ def main() -> int:
         return 0
     if sys.stderr is None:  # closed by whoever starts the driver: print would take standard output for it
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    else:
+        sys.stderr = _Log()
     gc.disable()  # nothing that a start makes is garbage
     # From the first definition on whoever starts the driver may end it: that waits until it can be done in order.
     ends = (signal.SIGTERM, signal.SIGINT)

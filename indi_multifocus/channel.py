@@ -217,6 +217,9 @@ class Channel:
             return self._next_leg()
         if self._idle_polls >= STALL_POLLS and report.heard_s - self._progress_s >= STALL_S:
             return self._fail(f"stalled at {self._current} on the way to {self._target}: the motor was stopped")
+        # By a status from after the deadline: where we slept ourselves, it may have arrived long ago.
+        if self.deadline_s is not None and report.asked_s >= self.deadline_s:
+            return self._fail(f"did not reach {self._target} in time: the motor was stopped")
         return None
 
     def _is_doubtful(self, report: Report) -> bool:
@@ -303,14 +306,10 @@ class Channel:
 
     # --- What the clock means -----------------------------------------------------------------------------------------
 
-    def keep_time(self, now: float) -> Stop | None:
-        """A stop where the move under way has taken too long."""
-        if self.deadline_s is None or now < self.deadline_s:
-            return None
-        return self._fail(f"did not reach {self._target} in time: the motor was stopped")
-
     def plan_poll(self, poll_s: float, now: float, round_trip_s: float, period_s: float) -> float:
-        """When to ask, in place of `poll_s`, so that the end of the move is seen at once."""
+        """When to ask, in place of `poll_s`, so that the end of the move, or of its time, is seen at once."""
+        if self.deadline_s is not None:
+            poll_s = min(poll_s, max(now, self.deadline_s))
         arrival_s = self.motion.arrival_s()
         if arrival_s is None:
             return poll_s

@@ -358,7 +358,6 @@ class Controller:
 
     def _next_wake_s(self) -> float | None:
         times = [self._retry_s, self._poll_s, self._reply_deadline_s()]
-        times += [channel.deadline_s for channel in self._channels if self._up]
         if self._session is not None and not self._session.conversation.synchronised:
             times.append(self._session.asked_s + ASK_AGAIN_S)
         return min((moment for moment in times if moment is not None), default=None)
@@ -634,10 +633,6 @@ class Controller:
         deadline_s = self._reply_deadline_s()
         if deadline_s is not None and now >= deadline_s:
             self._give_up(f"the controller on {self._name} does not answer")
-            return
-        for channel in self._channels:
-            if channel.keep_time(now) is not None:
-                self._wish_stop(channel.number, channel.settled)
 
     def _keep_synchronising(self, session: _Session, now: float) -> None:
         assert self._settings is not None
@@ -646,7 +641,10 @@ class Controller:
             if session.heard_anything:
                 self._give_up(f"what answers on {self._name} makes no sense: is it the focus controller?")
             else:
-                self._give_up(f"nothing answers on {self._name}: is it the focus controller, and does it have power?")
+                self._give_up(
+                    f"nothing answers on {self._name}: is it the focus controller, does it have power, "
+                    "and does no other program read from it?"
+                )
         elif now >= session.asked_s + ASK_AGAIN_S:
             self._synchronise(now)
 

@@ -325,12 +325,21 @@ def test_a_slow_step_is_no_stall_however_often_it_is_asked_for(told: Told) -> No
 def test_a_move_that_takes_too_long_is_stopped(told: Told) -> None:
     told.move(5000)
     told.status(1.0, 5000, 5, timeout_s=3.0)
-    told.status(2.0, 5000, 90, timeout_s=3.0)
-    assert told.channel.deadline_s == 4.0
-    assert told.channel.keep_time(3.9) is None
-    assert told.channel.keep_time(4.0) == Stop(1)
+    assert told.status(3.9, 5000, 300, timeout_s=3.0) is None
+    assert told.channel.plan_poll(9.0, 3.9, 0.0, 5.0) == told.channel.deadline_s == 4.0
+    assert told.status(4.0, 5000, 310, timeout_s=3.0) == Stop(1)
     assert told.state.fault == "did not reach 5000 in time: the motor was stopped"
-    assert told.channel.keep_time(5.0) is None, "once"
+    assert told.status(5.0, 5000, 320, timeout_s=3.0) is None, "once"
+
+
+def test_an_old_status_does_not_tell_that_a_move_takes_too_long(told: Told) -> None:
+    """The driver was stopped meanwhile, and finds the answer to what it had asked before."""
+    told.move(500)
+    told.status(1.0, 500, 5, timeout_s=3.0)
+    assert told.channel.status(Report(500, 30, 1.2, 9.0), 3.0) is None
+    assert told.channel.plan_poll(9.1, 9.0, 0.0, 0.1) == 9.0
+    assert told.status(9.0, 500, 500, timeout_s=3.0) is None
+    assert told.state == ChannelState(target=500, current=500, moving=False, request=1)
 
 
 def test_without_a_limit_a_move_has_more_time_than_it_needs(told: Told) -> None:
