@@ -56,6 +56,9 @@ BAUD_RATES = ("9600", "19200", "38400", "57600", "115200", "230400")
 
 CONNECTION, OPTIONS = "Connection", "Options"
 
+MOST_LEFT = 1000
+"""So much of what the poll thread has to tell waits while nobody reads what we say. The last snapshot tells all."""
+
 
 SERIAL, NETWORK = "CONNECTION_SERIAL", "CONNECTION_TCP"
 
@@ -163,7 +166,7 @@ class Driver:
         self._reader = Reader()
         self._quiet_until_s = 0.0
         self._unlogged = 0
-        self._left: deque[Snapshot | str] = deque()
+        self._left: deque[Snapshot | str] = deque(maxlen=MOST_LEFT)
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)

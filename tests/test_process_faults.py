@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -200,6 +201,13 @@ def waiting(fd: int) -> int:
     return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
+def peak_kb(pid: int) -> int:
+    """The most memory that a process ever held."""
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1])
+
+
 def fill(client: FocuserClient) -> str:
     """Ask for more than is read, until the driver takes no more questions because nobody takes its answers.
 
@@ -259,6 +267,27 @@ def test_who_reads_late_reads_whole_messages_and_all_of_them(
         client.wait(lambda: client.position(1) == GOAL, "the last position")
         client.wait_state(ONE, ABSOLUTE, "Ok")
         client.move_and_wait(1, 10)
+
+
+def test_what_happens_while_nobody_reads_takes_no_memory_and_ends_with_the_truth(
+    home: Path, simulator: Simulator, tmp_path: Path
+) -> None:
+    settings = json.loads((ROOT / "test.json").read_text())
+    path = tmp_path / "quick.json"
+    path.write_text(json.dumps({**settings, "serial_port": simulator.port, "moving_loop_delay": 0.0001}))
+    with driver_on("pipes", home, {"INDI_MULTIFOCUS_CONFIG": str(path)}) as (process, client):
+        client.connect(1)
+        assert client.ask(ONE, "DEBUG", {"ENABLE": "On"}).state == "Ok"
+        client.move(1, 400)
+        client.wait(lambda: simulator.target(1) == 400, "the order")
+        before_kb, lines = peak_kb(process.pid), Lines(simulator)
+        rest = fill(client)
+        eventually(lambda: simulator.position(1) == 400, "the end of the move")
+        assert lines.polls() > 4000
+        assert peak_kb(process.pid) - before_kb < 3072
+        client.send(rest)
+        client.wait(lambda: client.position(1) == 400, "the last position")
+        client.wait_state(ONE, ABSOLUTE, "Ok")
 
 
 def test_a_driver_that_is_stuck_with_its_log_ends_all_the_same(home: Path, extra: dict[str, str]) -> None:
