@@ -19,6 +19,7 @@ from support import DriverInside, DriverProcess, FocuserClient, IndiServer, Line
 from indi_multifocus.simulator import Simulator
 
 DEVICE = "MultiFocus 1"
+POSITION = b"<getProperties version='1.7' device='MultiFocus 1' name='ABS_FOCUS_POSITION'/>\n"
 ROOM_KB = 8192
 """What a flood may add to a driver's some 17 MB: one message of the largest size, in its several forms and parts."""
 
@@ -38,7 +39,10 @@ def peak_kb(pid: int) -> int:
 
 
 class Crowd:
-    """Clients that asked for everything and read what they get, without looking at it."""
+    """Clients that follow a position, as dashboards do, and read what they get, without looking at it.
+
+    Were they to ask for everything, each would get what all others asked for: the square of their number.
+    """
 
     def __init__(self, port: int, size: int) -> None:
         self._sockets = [socket.create_connection(("127.0.0.1", port), 20) for _ in range(size)]
@@ -47,7 +51,7 @@ class Crowd:
 
     def __enter__(self) -> Crowd:
         for connection in self._sockets:
-            connection.sendall(b"<getProperties version='1.7'/>\n")
+            connection.sendall(POSITION)
         self._thread.start()
         return self
 
@@ -119,17 +123,23 @@ def connected(server: IndiServer, simulator: Simulator) -> FocuserClient:
     return client
 
 
-def test_among_many_clients_and_thousands_of_targets_the_last_target_wins(
-    server: IndiServer, simulator: Simulator
+@pytest.mark.parametrize(("clients", "targets"), [(0, 10_000), (200, 1000)])
+def test_among_many_clients_and_thousands_of_targets_a_stop_is_heard_and_the_last_target_wins(
+    server: IndiServer, simulator: Simulator, clients: int, targets: int
 ) -> None:
-    client = connected(server, simulator)
+    """All of both together takes indiserver most of a minute, for it sends each of 200 clients each answer."""
+    client, other = connected(server, simulator), server.client()
     lines = Lines(simulator)
     before_kb = peak_kb(server.driver_pid())
-    with Crowd(server.port, 40), socket.create_connection(("127.0.0.1", server.port), 20) as deaf:
+    with Crowd(server.port, clients), socket.create_connection(("127.0.0.1", server.port), 20) as deaf:
         deaf.sendall(b"<getProperties version='1.7'/>\n")
-        client.send(b"".join(move(1000 + n) for n in range(3000)).decode())
+        client.settle(DEVICE)
+        client.send(b"".join(move(50_000 + n) for n in range(targets // 2)).decode())
+        other.new(DEVICE, "FOCUS_ABORT_MOTION", {"ABORT": "On"}, "Switch")
+        client.send(b"".join(move(1000 + n) for n in range(targets // 2)).decode())
         client.move(1, 777)
         client.settle(DEVICE)
+        assert b"1S" in lines.orders()[:-1], "it was heard among them"
         client.wait(lambda: client.position(1) == 777, "the last target")
         client.wait_state(DEVICE, "ABS_FOCUS_POSITION", "Ok")
     assert simulator.position(1) == 777
