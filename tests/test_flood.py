@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import select
 import socket
@@ -14,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 import pytest
-from support import DriverInside, DriverProcess, FocuserClient, IndiServer, Lines, eventually
+from support import ROOT, DriverInside, DriverProcess, FocuserClient, IndiServer, Lines, eventually
 
 from indi_multifocus.simulator import Simulator
 
@@ -208,7 +209,7 @@ def test_what_comes_in_one_read_is_answered_once_if_its_last_message_says_it_all
         % (b"x" * 65_000),
         b"<newTextVector device='MultiFocus 1' name='DEVICE_PORT'><oneText name='PORT'>%s</oneText></newTextVector>"
         % (b"x" * 300_000),
-        b"<newTextVector device='%s' name='DEVICE_PORT'/>" % (b"x" * 300_000),
+        b"<newTextVector device='%s' name='DEVICE_PORT'/>" % (b"x" * 10_000_000),
         b"<newNumberVector device='MultiFocus 1' name='POLLING_PERIOD'>%s</newNumberVector>"
         % (b"<oneNumber name='PERIOD_MS'>1</oneNumber>" * 10_000),
         b"<a>" * 100_000,
@@ -257,3 +258,36 @@ def test_thousands_of_requests_leave_no_trace_in_memory(home: Path) -> None:
         before_kb = peak_kb(driver.process.pid)
         ask(5000)
         assert peak_kb(driver.process.pid) - before_kb < 512
+
+
+PERIOD = "<oneNumber name='PERIOD_MS'>250</oneNumber>"
+PERIOD = f"<newNumberVector device='{DEVICE}' name='POLLING_PERIOD'>{PERIOD}</newNumberVector>"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32", "cp037", "utf-7"])
+@pytest.mark.parametrize("declared", [False, True])
+def test_another_encoding_than_those_of_indi_is_dropped_and_what_follows_is_read(
+    home: Path, encoding: str, declared: bool
+) -> None:
+    with DriverProcess(home) as driver:
+        client = driver.client
+        client.settle(DEVICE)
+        declaration = f"<?xml version='1.0' encoding='{encoding}'?>" if declared else ""
+        driver.stdin.write((declaration + PERIOD).encode(encoding))
+        driver.stdin.flush()
+        client.settle(DEVICE)
+        read = client.value(DEVICE, "POLLING_PERIOD", "PERIOD_MS") == "250"
+        assert read == (encoding == "utf-7"), "these bytes are those of ASCII"
+        assert ("ignored what a client sent" in driver.errors) == (declared or not read)
+        answer = client.ask(DEVICE, "POLLING_PERIOD", {"PERIOD_MS": 300})
+        assert (answer.state, answer.values["PERIOD_MS"]) == ("Ok", "300")
+
+
+def test_a_declared_latin_1_is_read_as_such(home: Path) -> None:
+    settings = {**json.loads((ROOT / "test.json").read_text()), "labels": {"1": "Größe"}}
+    (home / "multifocus.json").write_text(json.dumps(settings))
+    with DriverProcess(home, {"INDI_MULTIFOCUS_CONFIG": str(home / "multifocus.json")}) as driver:
+        declaration = "<?xml version='1.0' encoding='ISO-8859-1'?>"
+        driver.stdin.write((declaration + PERIOD.replace(DEVICE, "Größe")).encode("latin-1"))
+        driver.stdin.flush()
+        driver.client.wait(lambda: driver.client.value("Größe", "POLLING_PERIOD", "PERIOD_MS") == "250", "the period")
