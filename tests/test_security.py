@@ -125,6 +125,21 @@ def test_files_are_written_for_their_owner_alone_to_change(home: Path) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755
 
 
+def test_so_are_the_files_that_a_driver_writes_whatever_it_was_started_with(home: Path) -> None:
+    before = os.umask(0)
+    try:
+        with Simulator() as simulator, DriverProcess(home) as driver:
+            driver.client.set_port(simulator.port)
+            driver.client.connect(1)
+            assert driver.client.ask(ONE, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 5}).state == "Ok"
+            assert driver.client.ask(ONE, "CONFIG_PROCESS", {"CONFIG_SAVE": "On"}).state == "Ok"
+    finally:
+        os.umask(before)
+    files = list((home / ".indi").iterdir())
+    assert {f"{ONE}_state.json", f"{ONE}_config.xml"} <= {path.name for path in files}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o644}
+
+
 @pytest.mark.parametrize("kind", ["symlink", "hard link", "dangling symlink"])
 def test_what_somebody_planted_in_the_folder_is_replaced_and_not_followed(
     home: Path, tmp_path: Path, kind: str

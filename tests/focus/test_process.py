@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import serial
 
 from indi_multifocus import __version__
 
@@ -93,6 +94,22 @@ def test_killed_outright_it_leaves_no_process_behind(chain: Any, until: Any) -> 
     chain.daemon.kill()
     chain.daemon.wait()
     until(lambda: chain.processes("") == [])
+
+
+def test_killed_in_mid_move_it_leaves_a_free_port_and_the_next_one_tells_the_truth(chain: Any, until: Any) -> None:
+    move = chain.start_focus("set", "1", "3000")
+    until(lambda: chain.moving(1))
+    chain.daemon.kill()
+    chain.daemon.wait()
+    until(lambda: chain.processes("") == [])
+    serial.Serial(chain.simulator.port, exclusive=True).close()
+    assert move.wait(timeout=30) == 155, "it cannot reach the daemon"
+    chain.start()
+    until(lambda: not chain.moving(1))
+    status = chain.status()
+    assert status["current_steps_1"] == chain.simulator.position(1) == 3000
+    with chain.proxy() as focusd:
+        assert focusd.set_focus(1, 2900) == 0
 
 
 def test_the_motor_is_left_to_finish_when_focusd_ends(chain: Any, until: Any) -> None:
