@@ -17,9 +17,11 @@ from support import DEADLINE_S, Bridge, Lines, eventually
 
 from indi_multifocus import controller as controller_module
 from indi_multifocus import firmware
+from indi_multifocus import session as session_module
 from indi_multifocus.channel import ChannelState
-from indi_multifocus.controller import IN_FLIGHT, Controller, Link, PortSettings, Schedule, Snapshot
+from indi_multifocus.controller import Controller, Link, PortSettings, Schedule, Snapshot
 from indi_multifocus.port import open_port
+from indi_multifocus.session import IN_FLIGHT
 from indi_multifocus.simulator import Simulator
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
@@ -101,8 +103,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def short_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up after a moment: for controllers that never answer."""
-    monkeypatch.setattr(controller_module, "HANDSHAKE_S", 0.3)
-    monkeypatch.setattr(controller_module, "ASK_AGAIN_S", 0.1)
+    monkeypatch.setattr(session_module, "HANDSHAKE_S", 0.3)
+    monkeypatch.setattr(session_module, "ASK_AGAIN_S", 0.1)
 
 
 def is_free(port: str) -> bool:
@@ -420,7 +422,7 @@ def test_a_move_that_waits_is_cancelled_by_a_stop(box: Box, monkeypatch: pytest.
     with Simulator() as simulator:
         box.open_well(simulator.port)
         lines = Lines(simulator)
-        monkeypatch.setattr(controller_module, "IN_FLIGHT", 0)  # as if ever so many replies were due
+        monkeypatch.setattr(session_module, "IN_FLIGHT", 0)  # as if ever so many replies were due
         box.controller.move(2, 4000)
         request = box.controller.stop(2)
         assert box.wait_done(2, request).current == 0

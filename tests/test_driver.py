@@ -16,6 +16,7 @@ from support import DriverInside, FocuserClient, Lines, Property, eventually
 
 from indi_multifocus import __version__, firmware
 from indi_multifocus import controller as controller_module
+from indi_multifocus import session as session_module
 from indi_multifocus.settings import Probe, Settings
 from indi_multifocus.simulator import Simulator
 
@@ -38,8 +39,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def short_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up after a moment: for controllers that never answer."""
-    monkeypatch.setattr(controller_module, "HANDSHAKE_S", 0.3)
-    monkeypatch.setattr(controller_module, "ASK_AGAIN_S", 0.1)
+    monkeypatch.setattr(session_module, "HANDSHAKE_S", 0.3)
+    monkeypatch.setattr(session_module, "ASK_AGAIN_S", 0.1)
 
 
 @contextlib.contextmanager
@@ -453,7 +454,7 @@ def test_a_move_that_is_not_sent_yet_is_busy_whatever_else_is_new(monkeypatch: p
     with bench() as (_, client):
         under_way(client, 2, 5000)
         since = len(client.said)
-        monkeypatch.setattr(controller_module, "IN_FLIGHT", 0)  # as if ever so many replies were due
+        monkeypatch.setattr(session_module, "IN_FLIGHT", 0)  # as if ever so many replies were due
         client.move(1, 20)
         at = client.position(2)
         client.wait(lambda: client.position(2) > at + 3, "news of the other channel")

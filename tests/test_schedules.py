@@ -146,7 +146,7 @@ def test_answers_that_pass_for_those_that_were_lost_prove_no_arrival(story: Stor
     story.move(40)
     assert story.world.driver is not None
     poll_thread = story.world.driver._controller
-    while story.box.shaft_steps(1) < 25 or (poll_thread._session is not None and poll_thread._session.sent):
+    while story.box.shaft_steps(1) < 25 or (poll_thread._session is not None and not poll_thread._session.quiet):
         story.world.run_for(0.0005)
     story.box.power_off()
     story.new("FOCUS_ABORT_MOTION", "Switch", "ABORT", "On")
