@@ -445,7 +445,7 @@ class Controller:
         self._was_up = True
         self._reason = ""
         self._failures = 0
-        self._status(session, event.status, session.asked_s, now, trouble=True)
+        self._status(session, event.status, session.status_asked_s, now, trouble=True)
         with self._lock:
             # After so short a pause a move is still wanted, unless the user thought better of it.
             replaced = [number for number, wishes in self._wishes.items() if wishes.anything]

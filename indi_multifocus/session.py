@@ -104,8 +104,10 @@ class Session:
         self._again: list[Sent] = []
         """What was on its way when the line fell out of step, and is to be said again."""
         self._unwritten = bytearray()
-        self._begun_s = self._heard_s = now
+        self._begun_s = self._asked_s = self._heard_s = now
         self._heard_anything = False
+        self.status_asked_s = now
+        """When a status was last asked for: the next that comes was taken after this."""
         self._get_into_step(now)
 
     @property
@@ -166,7 +168,9 @@ class Session:
                 raise LinkLost(f"what answers on {self._name} is not a focus controller: {event.reason}")
         more = self._conversation.more_to_send()
         if more:
-            self.asked_s = now
+            self._asked_s = now
+            if QueryStatus().encode() in more:
+                self.status_asked_s = now
             self._say(more)
 
     def _failed(self, error: OSError) -> LinkLost:
@@ -185,7 +189,7 @@ class Session:
     def _get_into_step(self, now: float) -> None:
         self._sent.clear()
         self._unwritten.clear()
-        self.asked_s = self.status_asked_s = now
+        self._asked_s = self.status_asked_s = now
         self._say(self._conversation.synchronise())
 
     # --- What the clock means -----------------------------------------------------------------------------------------
@@ -195,14 +199,14 @@ class Session:
         deadline_s = self._deadline_s()
         if self.up or deadline_s is None:
             return deadline_s
-        return min(deadline_s, self.asked_s + ASK_AGAIN_S)
+        return min(deadline_s, self._asked_s + ASK_AGAIN_S)
 
     def keep_time(self, now: float) -> None:
         """Ask again where nothing comes. Raises LinkLost when that has gone on for too long."""
         deadline_s = self._deadline_s()
         if deadline_s is not None and now >= deadline_s:
             raise LinkLost(self._silence())
-        if not self.up and now >= self.asked_s + ASK_AGAIN_S:
+        if not self.up and now >= self._asked_s + ASK_AGAIN_S:
             self._get_into_step(now)
 
     def _deadline_s(self) -> float | None:

@@ -175,6 +175,16 @@ def test_a_move_that_was_given_up_is_not_sent_before_the_one_that_replaced_it(st
     assert not any("-100" in line for line in written[replaced[0] :])
 
 
+def test_a_moment_of_nonsense_on_a_line_with_long_delays_is_no_reason_to_doubt(story: Story) -> None:
+    story.box.latency_s = 0.15
+    story.move(2000)
+    story.world.run_for(5.0)
+    for _ in range(3):
+        story.box.noise(b"gnat\r\n")
+        story.world.run_for(3.0)
+    assert story.shown == ("Ok", 2000.0)
+
+
 def test_a_zero_that_only_seemed_to_fail_counts(story: Story) -> None:
     story.move(40)
     story.world.run_for(5.0)

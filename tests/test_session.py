@@ -222,7 +222,15 @@ def test_it_is_known_when_a_status_was_last_asked_for(line: Line) -> None:
     asked_s.append(line.session.status_asked_s)
     line.now += 1.0
     line.reply(b"gnat\r\n")
-    assert [*asked_s, line.session.status_asked_s] == [100.0, 101.0, 102.0]
+    asked_s.append(line.session.status_asked_s)
+    line.now += 1.0
+    line.turn()
+    assert line.written() == b"#\n"
+    asked_s.append(line.session.status_asked_s)
+    line.now += 1.0
+    line.reply(b"gnat\r\n")
+    assert line.written() == b"?\n"
+    assert [*asked_s, line.session.status_asked_s] == [100.0, 101.0, 102.0, 102.0, 104.0]
 
 
 # Out of step
