@@ -68,13 +68,15 @@ class Said(NamedTuple):
 
 @dataclass
 class Property:
-    """A property as a client knows it. `ranges` are (min, max, step) by element; `permission` is empty for lights."""
+    """A property as a client knows it. `ranges` are (min, max, step) by element; lights have no `permission` and no
+    `timeout`, which is as text."""
 
     kind: str
     label: str
     group: str
     permission: str
     rule: str
+    timeout: str
     state: str
     values: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
@@ -296,6 +298,7 @@ class IndiClient:
             attributes["group"],
             attributes.get("perm", ""),
             attributes.get("rule", ""),
+            attributes.get("timeout", ""),
             attributes["state"],
         )
         for child in element:
@@ -393,8 +396,12 @@ class DriverInside:
         self._thread = threading.Thread(target=driver.run, name="driver")
         self._thread.start()
         client = FocuserClient(self._stdout, self._stdin)
-        client.get_properties()
-        client.settle(driver.focusers[-1].device.name)
+        try:
+            client.get_properties()
+            client.settle(driver.focusers[-1].device.name)
+        except BaseException:
+            self.__exit__()
+            raise
         return client
 
     def __exit__(self, *_: object) -> None:

@@ -17,7 +17,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
@@ -81,6 +81,7 @@ DEFINITIONS: Mapping[tuple[str, str, str], Difference] = {
     ("FOCUS_TEMPERATURE", "permission", SIMULATOR): Difference(
         "rw", "ro", "the simulator lets a user choose the temperature; a probe measures it"
     ),
+    ("DEVICE_BAUD_RATE", "on", LYNX): Difference(["115200"], ["9600"], "the FocusLynx hub has a rate of its own"),
 }
 """By property, what of its definition, and driver."""
 
@@ -108,6 +109,24 @@ STATES: Mapping[tuple[str, str, str], Difference] = {
     },
 }
 """By scene, property, and driver."""
+
+RELATIVE_RANGE = Difference(
+    (0, 30_000, 600), (0, 60_000, 1200), "libindi refuses steps beyond half the travel; we can go it all at once"
+)
+"""Of REL_FOCUS_POSITION, where the travel is 0 to 60000."""
+
+SYSTEM_PORTS = {
+    "kind": "Switch",
+    "label": "System Ports",
+    "group": "Connection",
+    "permission": "rw",
+    "rule": "AtMostOne",
+    "timeout": "60",
+    "state": "Idle",
+    "on": [],
+}
+"""As indi_simulator_focus and indi_moonlite_focus 1.9.9 define it where there are serial ports, which there need not be
+where this is tested."""
 
 # --- What is played -------------------------------------------------------------------------------------------------
 
@@ -181,6 +200,7 @@ SCENES = (
 class Record:
     """What one device said."""
 
+    device: str
     unconnected: dict[str, Property] = field(default_factory=dict)
     """By name, in the order of their definitions."""
     network: dict[str, Property] = field(default_factory=dict)
@@ -196,14 +216,18 @@ class Record:
         """The states that a property went through."""
         said = [said.state for said in self.scenes[scene] if said.name == name and said.kind == "set"]
         states = [state for state, _ in groupby(said)]
-        # FocusLynx tells with each poll what it told before.
-        return states[1:] if len(states) > 1 and states[0] == self.before[scene].get(name) else states
+        if self.device == LYNX and len(states) > 1 and states[0] == self.before[scene].get(name):
+            return states[1:]  # with each poll it tells what it told before
+        return states
 
 
 def defined(said: list[Said], properties: Mapping[str, Property]) -> dict[str, Property]:
-    """The properties that were defined by these messages, in their order."""
-    names = dict.fromkeys(message.name for message in said if message.kind == "def")
-    return {name: copy.deepcopy(properties[name]) for name in names if name in properties}
+    """The properties that were defined by these messages, in their order, and as they were then."""
+    definitions = {message.name: message for message in said if message.kind == "def" and message.name in properties}
+    return {
+        name: replace(copy.deepcopy(properties[name]), state=message.state, values=dict(message.values))
+        for name, message in definitions.items()
+    }
 
 
 def settle(client: FocuserClient, device: str) -> None:
@@ -275,7 +299,8 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
 def record(client: FocuserClient, device: str, simulator: Simulator, moonlite: Moonlite) -> Record:
     client.wait(lambda: client.property(device, "DEVICE_PORT_SCAN"), f"{device} to be defined")
     settle(client, device)
-    there = Record(unconnected=defined([said for said in client.said if said.device == device], client.devices[device]))
+    there = Record(device)
+    there.unconnected = defined([said for said in client.said if said.device == device], client.devices[device])
     since = len(client.said)
     prepare(client, device, simulator, moonlite)
     if device == MOONLITE:
@@ -323,6 +348,9 @@ def aspects(one: Property) -> dict[str, Any]:
         "group": one.group,
         "permission": one.permission,
         "rule": one.rule,
+        "timeout": one.timeout,
+        "state": one.state,
+        "on": one.on,
         "elements": list(one.values),
         "labels": one.labels,
         "formats": one.formats,
@@ -344,6 +372,21 @@ def test_what_both_define_is_defined_alike(
         if wanted != aspects(ours[name])[what]
     }
     assert different == {key: value[:2] for key, value in DEFINITIONS.items() if key[2] == device}
+
+
+def test_the_ports_of_the_machine_are_offered_as_libindi_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("indi_multifocus.driver.list_ports", lambda: ["/dev/ttyUSB7", "/dev/ttyACM3"])
+    with DriverInside() as client:
+        client.ask(OURS, "DEVICE_PORT_SCAN", {"Scan Ports": "On"})
+        client.wait(lambda: client.property(OURS, "SYSTEM_PORTS"), "ports")
+        ours = aspects(client.devices[OURS]["SYSTEM_PORTS"])
+    # libindi calls them ttyUSB7 and ttyACM3; a path is what DEVICE_PORT takes.
+    assert [ours.pop("elements"), ours.pop("labels"), ours.pop("formats")] == [
+        ["/dev/ttyUSB7", "/dev/ttyACM3"],
+        {"/dev/ttyUSB7": "/dev/ttyUSB7", "/dev/ttyACM3": "/dev/ttyACM3"},
+        {},
+    ]
+    assert ours == SYSTEM_PORTS
 
 
 @pytest.mark.parametrize("device", THEIRS)
@@ -413,6 +456,8 @@ def test_a_new_travel_reaches_the_ranges_of_all_positions(records: dict[str, Rec
         if name in after:
             for found in after[name].ranges.values():
                 assert found == (0, 60_000, 1200)
+    relative = RELATIVE_RANGE.ours if device == OURS else RELATIVE_RANGE.theirs
+    assert after[RELATIVE].ranges == {"FOCUS_RELATIVE_POSITION": relative}
 
 
 @pytest.mark.parametrize("device", [OURS, *THEIRS])
@@ -428,6 +473,14 @@ def test_a_preset_that_is_gone_to_stays_chosen(records: dict[str, Record], devic
     after = records[device].after["go to preset"]
     assert after["Goto"].on == ["Preset 1"]
     assert after[ABSOLUTE].values == {"FOCUS_ABSOLUTE_POSITION": "450"}
+
+
+@pytest.mark.parametrize("device", [OURS, *THEIRS])
+def test_a_connection_is_told_first_and_then_what_it_gives(records: dict[str, Record], device: str) -> None:
+    told = records[device].scenes["connect"]
+    connected = next(at for at, said in enumerate(told) if said[:4] == ("set", device, "CONNECTION", "Ok"))
+    assert [said for said in told[:connected] if said.kind == "def"] == []
+    assert {said.name for said in told[connected:] if said.kind == "def"} >= set(records[device].connected)
 
 
 @pytest.mark.parametrize("device", THEIRS)
