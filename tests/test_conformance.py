@@ -191,6 +191,9 @@ SCENES = (
     Scene("debug", ("DEBUG", {"ENABLE": "On"}), ("DEBUG", "Ok"), ("DEBUG",)),
     Scene("no debug", ("DEBUG", {"DISABLE": "On"}), ("DEBUG", "Ok"), ("DEBUG",)),
     Scene("save", ("CONFIG_PROCESS", {"CONFIG_SAVE": "On"}), ("CONFIG_PROCESS", "Ok"), ("CONFIG_PROCESS",)),
+    Scene("load", ("CONFIG_PROCESS", {"CONFIG_LOAD": "On"}), ("CONFIG_PROCESS", "Ok"), ("CONFIG_PROCESS",)),
+    Scene("purge", ("CONFIG_PROCESS", {"CONFIG_PURGE": "On"}), ("CONFIG_PROCESS", "Ok"), ("CONFIG_PROCESS",)),
+    Scene("load nothing", ("CONFIG_PROCESS", {"CONFIG_LOAD": "On"}), ("CONFIG_PROCESS", ""), ("CONFIG_PROCESS",)),
     Scene("scan", ("DEVICE_PORT_SCAN", {"Scan Ports": "On"}), ("DEVICE_PORT_SCAN", ""), ("DEVICE_PORT_SCAN",)),
     Scene("disconnect", ("CONNECTION", {"DISCONNECT": "On"}), ("CONNECTION", "Idle"), ("CONNECTION",)),
 )
@@ -463,7 +466,8 @@ def test_a_new_travel_reaches_the_ranges_of_all_positions(records: dict[str, Rec
 @pytest.mark.parametrize("device", [OURS, *THEIRS])
 def test_a_button_that_was_pressed_is_up_again(records: dict[str, Record], device: str) -> None:
     after = records[device].after
-    for scene, name in (("abort", ABORT), ("save", "CONFIG_PROCESS")):
+    config = [(scene, "CONFIG_PROCESS") for scene in ("save", "load", "purge", "load nothing")]
+    for scene, name in (("abort", ABORT), *config):
         if scene in after:
             assert after[scene][name].on == []
 
