@@ -85,6 +85,8 @@ class FakeController:
         self.generation = 2
         self.there = 2
         self.moves = 0
+        self.allows: Callable[[int, int], bool] = lambda channel, steps: True
+        """Whether a channel may be sent there."""
         self.tracing = False
         self._notify = notify
         self._trace = trace
@@ -105,6 +107,7 @@ class FakeController:
         limit = max_steps(self.generation)
         for place in (steps, via):
             assert place is None or (type(place) is int and -limit <= place <= limit)
+            assert place is None or self.allows(channel, place)
         self.moves += 1
         return self._order(channel, target=steps, moving=True, fault="")
 
@@ -192,6 +195,8 @@ class _Client:
     def __init__(self, fd: int, *, is_over: Callable[[], bool]) -> None:
         self.closed = False
         self.defined: dict[tuple[str, str], str] = {}
+        self.told: dict[tuple[str, str], tuple[str | None, dict[str | None, str | None]]] = {}
+        """State and values of each property."""
         self.unanswered: set[tuple[str, str]] = set()
         self.said = 0
 
@@ -214,6 +219,7 @@ class _Client:
         what, kind = message.tag[:3], message.tag[3:-6]
         assert kind in ("Number", "Switch", "Text", "Light")
         assert message.get("state") in ("Idle", "Ok", "Busy", "Alert")
+        self.told[key] = state_and_values(message)
         if what == "def":
             assert message.get("perm") in (("ro", "wo", "rw") if kind != "Light" else (None,))
             self.defined[key] = kind
@@ -259,6 +265,7 @@ class Inside:
         self.controller: FakeController = fakes._controller
         self.client: _Client = fakes._output
         self.controller.generation, self.controller.there = self._generation, self._there
+        self.controller.allows = self._allows
         return self
 
     def __exit__(
@@ -271,6 +278,15 @@ class Inside:
     def _unpatch(self) -> None:
         for patch in self._patches:
             patch.stop()
+
+    def _allows(self, channel: int, steps: int) -> bool:
+        """Whether a channel may be sent there: within its travel, or from outside it no further away."""
+        focuser = self.driver.focusers[channel - 1]
+        position, now = (
+            focuser.memory.position(place) for place in (steps, self.controller.snapshot.channels[channel - 1].current)
+        )
+        low, high = focuser.travel
+        return min(low, now) <= position <= max(high, now)
 
     @property
     def moved(self) -> int:
@@ -316,16 +332,26 @@ class Inside:
         self.happen(self.controller.rest)
         assert not self.client.unanswered, f"no answer about {self.client.unanswered}"
         for focuser in self.driver.focusers:
+            assert focuser.connected == focuser.device.is_defined("ABS_FOCUS_POSITION")
             if focuser.connected:
                 shown = focuser.properties.absolute["FOCUS_ABSOLUTE_POSITION"].value
                 steps = self.controller.snapshot.channels[focuser.channel - 1].current
                 assert shown == focuser.memory.sign * steps + focuser.memory.offset
+            for vector in (defined.vector for defined in focuser.device._defined.values()):
+                key = (focuser.device.name, vector.name)
+                is_now = state_and_values(ElementTree.fromstring(writer.update(*key[:1], vector)))
+                assert self.client.told[key] == is_now, f"of {key} the client does not know what it is now"
         known = {
             (writer.escape(focuser.device.name), name)
             for focuser in self.driver.focusers
             for name in focuser.device._defined
         }
         assert len(known) == len(self.client.defined), "the client knows other properties than are there"
+
+
+def state_and_values(message: ElementTree.Element) -> tuple[str | None, dict[str | None, str | None]]:
+    """What a def… or set… says."""
+    return message.get("state"), {element.get("name"): element.text for element in message}
 
 
 def message(device: str, name: str, kind: str, elements: Sequence[tuple[str, str]]) -> bytes:

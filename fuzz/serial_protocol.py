@@ -40,16 +40,30 @@ LINES = (
     b"4095.5000\r\n",
     b"FAILED\r\n",
     b"\r\n",
+    b"T1=+000123,C1=+000195,T2=+000000,C2=+00000\r\n",
 )
 
-UP = bytes([2, 2, 0, 6, 1, 6, 1, 6, 2])  # synchronise, then what generation 2 answers to it
+ZEROS, STATUS, CUT, DONE, WHAT, OFF, ON, WARM = (bytes([6, LINES.index(line)]) for line in (
+    LINES[0], LINES[1], LINES[12], b"$\r\n", b"?\r\n", b"0\r\n", b"1\r\n", b"21.0625\r\n"
+))  # fmt: skip
+"""It comes in."""
+
+FIRST, SECOND = b"\2" + ZEROS + WHAT * 3, b"\2" + ZEROS + OFF * 2
+"""The handshakes of the two generations."""
+
+QUERY, MOVE, STOP, ZERO, FANS, SWITCH, MEASURE = (
+    bytes([0, *order]) for order in ([0, 0], [1, 1, 2, 3, 232, 0], [2, 1], [3, 2], [4, 0], [5, 1], [6, 1])
+)
+"""It is sent."""
 
 SEEDS = [
-    UP,
-    UP + bytes([0, 0, 6, 0, 1, 3, 0, 1, 232, 1, 6, 4]),
-    UP + bytes([5, 0, 4, 6, 0, 5, 6, 8]),
-    bytes([2, 2, 0, 6, 1, 6, 1, 5, 1, 5, 1, 5]),
-    bytes([2, 6, 5, 6, 5, 6, 5, 6, 5, 3, 40]) + b"x" * 40,
+    FIRST + QUERY + STATUS + MOVE + QUERY + DONE + STATUS,
+    SECOND + QUERY + STATUS + MOVE + STOP + ZERO + QUERY + DONE * 3 + STATUS,
+    SECOND + FANS + ON + SWITCH + DONE + MEASURE + WARM,
+    SECOND + QUERY + CUT + b"\2" + STATUS + OFF * 2,
+    SECOND + QUERY + MOVE + DONE + b"\2" + DONE + STATUS + ON * 2,
+    b"\2" + WHAT * 40,
+    b"\2" + bytes([3, 40]) + b"x" * 40,
 ]
 
 WORDS = [line.decode() for line in LINES]
@@ -70,6 +84,7 @@ def run(data: bytes) -> None:
     choices = Choices(data)
     whole, cut = Conversation(), Conversation()
     sent: list[Command] = []
+    heard = b""
     while choices.more:
         action = choices.byte() % 8
         if action == 2:
@@ -79,10 +94,11 @@ def run(data: bytes) -> None:
             _send(whole, cut, _command(choices), sent)
         else:
             coming = choices.some_bytes() if action == 3 else choices.pick(LINES)
+            heard += coming
             events = whole.receive(coming)
             assert [event for n in range(len(coming)) for event in cut.receive(coming[n : n + 1])] == events
             for event in events:
-                _check(event, sent)
+                _check(event, sent, heard)
         assert whole.more_to_send() == cut.more_to_send()
         assert whole.unanswered == len(sent)
 
@@ -101,18 +117,30 @@ def _send(whole: Conversation, cut: Conversation, command: Command, sent: list[C
     sent.append(command)
 
 
-def _check(event: Event, sent: list[Command]) -> None:
+def _check(event: Event, sent: list[Command], heard: bytes) -> None:
+    """What is believed was asked for, and said in just these words."""
     if isinstance(event, Answered):
         assert event.command is sent.pop(0)
         assert isinstance(event.reply, _REPLIES[type(event.command)])
+        if isinstance(event.reply, Status):
+            assert _line(event.reply) in heard
+        elif isinstance(event.reply, Temperature) and event.reply.celsius is not None:
+            assert any(b"%.4f\r\n" % said in heard for said in (event.reply.celsius, event.reply.celsius + 4096))
     elif isinstance(event, OutOfStep):
         assert event.unanswered == tuple(sent)
         sent.clear()
     elif isinstance(event, Synchronised):
         assert len(event.status.targets) == len(event.status.currents) == event.channels
         assert (event.fans is None) == (event.generation == 1)
+        assert _line(event.status) in heard
     elif isinstance(event, NotAController):
         assert event.reason.isprintable()
+
+
+def _line(status: Status) -> bytes:
+    """As a controller says it."""
+    places = zip(status.targets, status.currents)
+    return b",".join(b"T%d=%+07d,C%d=%+07d" % (n, target, n, current) for n, (target, current) in enumerate(places, 1))
 
 
 def _command(choices: Choices) -> Command:

@@ -205,6 +205,7 @@ class Driver:
             with_fans=channel == 1,
             all_probes=settings.probes if channel == 1 else (),
         )
+        focuser.device.refused = self._show_elsewhere
         options = self._options[channel] = Options()
         define, shared = focuser.device.define, self._shared
         define(options.connection, lambda values: self._new_connection(focuser, values))
@@ -321,12 +322,11 @@ class Driver:
                 if self._options[focuser.channel].debug.on == "ENABLE":
                     focuser.device.debug(f"client: {event.name} {dict(event.elements)}")
                 focuser.device.handle(event)
-                self._show_elsewhere(focuser.device.vector(event.name))
 
-    def _show_elsewhere(self, vector: Vector | None) -> None:
+    def _show_elsewhere(self, vector: Vector) -> None:
         """What all devices show is refused on all, too; only who asked is told why."""
         for focuser in self.focusers:
-            if vector is not None and focuser.device.vector(vector.name) is vector:
+            if focuser.device.vector(vector.name) is vector:
                 focuser.device.publish(vector)
 
     def _get_properties(self, event: GetProperties) -> None:

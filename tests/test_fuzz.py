@@ -4,15 +4,20 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from fuzz import TARGETS, configuration, indi_driver, indi_reader, saved_settings, serial_protocol, state_file
+from indi_multifocus import protocol
+from indi_multifocus.driver import Driver
 from indi_multifocus.focuser import Focuser
-from indi_multifocus.indi import Device, Reader
-from indi_multifocus.protocol import Conversation
+from indi_multifocus.indi import Device, NewVector, Reader, reader
+from indi_multifocus.protocol import Answered, Conversation, NotAController, OutOfStep, Synchronised
+from indi_multifocus.records import replace
+from indi_multifocus.saved import SavedConfig
 
 Run = Callable[[bytes], None]
 
@@ -26,6 +31,12 @@ FINDINGS: list[tuple[Run, bytes]] = [
     # A network port that is none ended the driver at its start.
     (configuration.run, configuration.SEEDS[0].replace(b"/dev/focuser", b"socket://host:x")),
     (configuration.run, configuration.SEEDS[0].replace(b"/dev/focuser", b"socket://host:" + b"1" * 5000)),
+    # A saved setting of the link that was refused was shown as such on one channel, and on the others as it had been.
+    (
+        saved_settings.run,
+        b"<INDIDriver><newNumberVector device='MultiFocus 1' name='POLLING_PERIOD'><oneNumber name='PERIOD_MS'>0"
+        b"</oneNumber></newNumberVector></INDIDriver>",
+    ),
     # A tag that does not end took minutes when it came in single bytes.
     (indi_reader.run, b"<" + b"x" * 4000),
 ]
@@ -46,6 +57,21 @@ def test_what_was_found_once_is_not_found_again(run: Run, data: bytes) -> None:
     run(data)
 
 
+def test_the_seeds_of_the_serial_line_lead_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[Any] = []
+    check = serial_protocol._check
+
+    def note(event: Any, *more: Any) -> None:
+        happened.append(event)
+        check(event, *more)
+
+    monkeypatch.setattr(serial_protocol, "_check", note)
+    play_seeds(serial_protocol)
+    assert {type(event) for event in happened} == {Answered, Synchronised, OutOfStep, NotAController}
+    assert {type(event.command) for event in happened if isinstance(event, Answered)} == set(serial_protocol._REPLIES)
+    assert {event.generation for event in happened if isinstance(event, Synchronised)} == {1, 2}
+
+
 # The targets themselves: each of these would be a bug, and a seed finds it.
 
 
@@ -61,6 +87,25 @@ def _drops_its_last_event(self: Reader, data: bytes, feed: Any = Reader.feed) ->
     return feed(self, data)[: -1 if len(data) == 1 else None]
 
 
+def _reverses_elements(*arguments: Any, parse: Any = reader._parse) -> Any:
+    event = parse(*arguments)
+    return replace(event, elements=event.elements[::-1]) if isinstance(event, NewVector) else event
+
+
+def _takes_any_digits(line: bytes, parse: Any = protocol._parse_status) -> Any:
+    said = [int(number) for number in re.findall(rb"=([+-]\d+)", line)]
+    return protocol.Status(tuple(said[::2]), tuple(said[1::2])) if len(said) % 2 == 0 else parse(line)
+
+
+def _turns_round(line: bytes, parse: Any = protocol._parse_status) -> Any:
+    status = parse(line)
+    return protocol.Status(status.currents, status.targets) if isinstance(status, protocol.Status) else status
+
+
+def _stays(self: Focuser) -> None:
+    self.connected = False
+
+
 def _receives_twice(self: Conversation, data: bytes, receive: Any = Conversation.receive) -> Any:
     return receive(self, data * 2)
 
@@ -70,16 +115,24 @@ def _receives_twice(self: Conversation, data: bytes, receive: Any = Conversation
     [
         (indi_driver, Focuser, "_new_presets", _fails),
         (indi_driver, Focuser, "_new_presets", _silent),
+        (indi_driver, Focuser, "_show_position", _silent),
+        (indi_driver, Focuser, "_check_destination", _silent),
+        (indi_driver, Focuser, "disconnect", _stays),
+        (indi_driver, Driver, "_show_elsewhere", _silent),
         (indi_driver, Device, "get_properties", _fails),
         (saved_settings, Focuser, "_set_travel", _fails),
         (indi_reader, Reader, "feed", _drops_its_last_event),
+        (indi_reader, reader, "_parse", _reverses_elements),
         (serial_protocol, Conversation, "receive", _receives_twice),
+        (serial_protocol, protocol, "_parse_status", _takes_any_digits),
+        (serial_protocol, protocol, "_parse_status", _turns_round),
+        (saved_settings, SavedConfig, "_write_all", _silent),
         (state_file, Focuser, "connect", _fails),
         (configuration, Focuser, "connect", _fails),
     ],
 )
 def test_a_target_notices_what_is_wrong(
-    target: Any, owner: type, name: str, bug: Any, monkeypatch: pytest.MonkeyPatch
+    target: Any, owner: Any, name: str, bug: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(owner, name, bug)
     with pytest.raises((AssertionError, ZeroDivisionError)):

@@ -86,6 +86,8 @@ class Device:
         self._output = output
         self._absent = absent or (lambda name: f"{self.name} has no property {name}")
         self._defined: dict[str, _Defined] = {}
+        self.refused: Callable[[Vector], None] = lambda vector: None
+        """Called with a property of which clients were just told that what one of them asked for is not done."""
 
     # --- Telling clients ----------------------------------------------------------------------------------
 
@@ -190,6 +192,7 @@ class Device:
             vector.restore(before)
             vector.state = State.ALERT
             self.update(vector, f"[ERROR] {why}")
+            self.refused(vector)
 
     def _call(self, handler: Handler, values: Mapping[str, Value], event: NewVector) -> None:
         """Let the handler do it. Raises Refused with the whole text for the user, and nothing else."""
