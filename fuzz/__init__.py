@@ -6,4 +6,7 @@ A target is a module in here with `SEEDS`, inputs to begin with; `WORDS`, what s
 plays the seeds and what was once found in every `make test`.
 """
 
-TARGETS = ("indi_reader", "indi_driver", "serial_protocol", "configuration", "saved_settings", "state_file")
+TARGETS = (
+    *("indi_reader", "indi_driver", "serial_protocol", "configuration", "saved_settings", "state_file"),
+    "pyro_calls",
+)

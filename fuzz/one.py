@@ -23,7 +23,7 @@ def main() -> None:
     # What drivers print for their log is no news here.
     log = os.fdopen(os.dup(2), "w")
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    with atheris.instrument_imports(include=["indi_multifocus"]):
+    with atheris.instrument_imports(include=["indi_multifocus", "focus_cli"]):
         target = importlib.import_module(f"fuzz.{name}")
 
     def play(data: bytes) -> None:

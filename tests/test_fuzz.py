@@ -10,7 +10,18 @@ from typing import Any
 
 import pytest
 
-from fuzz import TARGETS, configuration, indi_driver, indi_reader, saved_settings, serial_protocol, state_file
+from focus_cli import focusd
+from focus_cli.focusd import FocusDaemon
+from fuzz import (
+    TARGETS,
+    configuration,
+    indi_driver,
+    indi_reader,
+    pyro_calls,
+    saved_settings,
+    serial_protocol,
+    state_file,
+)
 from indi_multifocus import protocol
 from indi_multifocus.driver import Driver
 from indi_multifocus.focuser import Focuser
@@ -37,6 +48,8 @@ FINDINGS: list[tuple[Run, bytes]] = [
         b"<INDIDriver><newNumberVector device='MultiFocus 1' name='POLLING_PERIOD'><oneNumber name='PERIOD_MS'>0"
         b"</oneNumber></newNumberVector></INDIDriver>",
     ),
+    # What is not printable is written in four characters, which made a line of the log longer than it should be.
+    (indi_reader.run, b"<new" + b"\0" * 60 + b">7\n</n" + b"\0" * 60 + b">"),
     # A tag that does not end took minutes when it came in single bytes.
     (indi_reader.run, b"<" + b"x" * 4000),
 ]
@@ -77,6 +90,10 @@ def test_the_seeds_of_the_serial_line_lead_everywhere(monkeypatch: pytest.Monkey
 
 def _fails(*_: object, **__: object) -> Any:
     raise ZeroDivisionError("on purpose")
+
+
+def _agrees(*_: object) -> bool:
+    return True
 
 
 def _silent(*_: object, **__: object) -> None:
@@ -127,6 +144,9 @@ def _receives_twice(self: Conversation, data: bytes, receive: Any = Conversation
         (serial_protocol, protocol, "_parse_status", _takes_any_digits),
         (serial_protocol, protocol, "_parse_status", _turns_round),
         (saved_settings, SavedConfig, "_write_all", _silent),
+        (pyro_calls, FocusDaemon, "_is_allowed", _agrees),
+        (pyro_calls, FocusDaemon, "_is_channel", _agrees),
+        (pyro_calls, focusd, "_switch", lambda name, value: value),
         (state_file, Focuser, "connect", _fails),
         (configuration, Focuser, "connect", _fails),
     ],
@@ -135,5 +155,5 @@ def test_a_target_notices_what_is_wrong(
     target: Any, owner: Any, name: str, bug: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(owner, name, bug)
-    with pytest.raises((AssertionError, ZeroDivisionError)):
+    with pytest.raises((AssertionError, ZeroDivisionError, KeyError)):
         play_seeds(target)

@@ -301,7 +301,7 @@ def _as_usual(data: bytes) -> NewVector | None:
 
 def _shown(data: bytes) -> str:
     """Bytes of a client for the log: printable and short."""
-    return ascii(data[:40].decode("ascii", "replace"))[1:-1].replace("\\ufffd", "?")
+    return ascii(data[:40].decode("ascii", "replace"))[1:-1].replace("\\ufffd", "?")[:60]
 
 
 class _Message:
