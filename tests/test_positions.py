@@ -613,23 +613,26 @@ def test_an_abort_stops_both_legs_of_a_move_with_backlash() -> None:
 
 def test_the_last_direction_is_the_one_in_which_the_motor_turned_also_when_a_move_is_cut_short() -> None:
     """On the way to the turning point it turns inward, and to go on outward from there needs a turn."""
-    with Bench(speed=5) as bench:
-        bench.backlash(200)
-        bench.move(1000)
-        orders, client = Lines(bench.simulator), bench.client
-        bench.send("ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": 300})
-        client.wait(lambda: bench.position < 900, "the way inward")
+    with Bench(speed=1) as bench:
+        client, far, near = bench.client, 1500, 5  # far: a quarter of a minute
+        bench.sync(2000)
+        bench.move(2010)
+        orders = Lines(bench.simulator)
+        bench.backlash(far)
+        bench.send("ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": 2000})
+        client.wait(lambda: bench.position < 2005, "the way inward")
         client.abort(1)
         place = bench.position
-        bench.move(place + 20)
-        bench.send("ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": place + 400})
-        client.wait(lambda: bench.position > place + 200, "the way outward")
-        bench.move(place + 100)
-        assert orders.orders() == [
-            b"1+100",
-            b"1S",
-            *(b"1%+d" % (place + steps) for steps in (220, 20, 600, -100, 100)),
-        ]
+        bench.backlash(near)
+        bench.move(place + 2)
+        bench.backlash(far)
+        bench.send("ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": place + 10})
+        client.wait(lambda: bench.position > place + 5, "the way outward")
+        bench.backlash(near)
+        bench.move(place + 1)
+        turns = [2000 - far, place + 2 + near, place + 2, place + 10 + far, place + 1 - near, place + 1]
+        moves = [b"1%+d" % (position - 2000) for position in turns]
+        assert orders.orders() == [moves[0], b"1S", *moves[1:]]
 
 
 def test_the_turning_point_is_nobody_s_target_not_even_while_it_is_stopped() -> None:
