@@ -224,14 +224,15 @@ class Schedule:
         assert world.driver is not None
         focuser = world.driver.focusers[channel - 1]
         before = focuser._moved
-        self._say(channel, name, "Number", values)
-        if focuser._held:
-            world.allowed[channel] = ANYWHERE
-            self._ordered[channel] = None
-        if focuser._moved == before:
-            return  # refused, or held until a zero is done
-        world.allowed[channel] = focuser._course
-        self._ordered[channel] = focuser.memory.position(focuser._course[-1])
+        with world.judging_afterwards():  # what is ordered here may be on the wire before `_say` returns
+            self._say(channel, name, "Number", values)
+            if focuser._held:
+                world.allowed[channel] = ANYWHERE
+                self._ordered[channel] = None
+            if focuser._moved == before:
+                return  # refused, or held until a zero is done
+            world.allowed[channel] = focuser._course
+            self._ordered[channel] = focuser.memory.position(focuser._course[-1])
 
     def _abort(self, channel: int) -> None:
         self._forget(channel)

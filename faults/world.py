@@ -16,7 +16,6 @@ import random
 import re
 import select as real_select
 import socket
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,6 +67,27 @@ class World:
         """Gets what happens, a line each, when somebody wants to see it."""
         self.allowed: dict[int, Sequence[int]] = {}
         """Where each channel may be sent by now, in controller steps."""
+        self._sent: list[tuple[int, int]] | None = None
+
+    # The judge
+
+    def judge(self, channel: int, target: int) -> None:
+        """A move is on its way to a motor: it must have been ordered, and not been taken back."""
+        if self._sent is not None:
+            self._sent.append((channel, target))
+        elif target not in self.allowed.get(channel, ()):
+            self.problems.append(f"channel {channel} was sent to {target}, which nobody wants (any more)")
+
+    @contextmanager
+    def judging_afterwards(self) -> Iterator[None]:
+        """Judge what is sent meanwhile by what is allowed in the end."""
+        sent = self._sent = []
+        try:
+            yield
+        finally:
+            self._sent = None
+            for channel, target in sent:
+                self.judge(channel, target)
 
     # Time
 
@@ -167,6 +187,7 @@ class World:
         self.note(f"client {message}")
         os.write(self._to_driver, message.encode())
         self.driver._read_stdin()
+        self.box.listen()  # orders are sent at once
         self._listen_to_driver()
 
     def _notice(self) -> None:
@@ -197,7 +218,7 @@ class World:
         replaced: list[tuple[Any, str, Any]] = [
             (controller, "time", self),
             (controller, "select", _Select(self)),
-            (controller, "threading", _Threading()),
+            (controller.Controller, "_start", lambda self: None),
             (controller, "open_port", self.box.open),
             (focuser, "uptime_s", self.monotonic),
             (focuser, "this_boot", lambda: self.boot),
@@ -224,22 +245,6 @@ class Restarted(Pause):
 class _Select:
     def __init__(self, world: World) -> None:
         self.select = world._select
-
-
-class _Threading:
-    """Locks as they are, and a thread that never starts: `World.run_for` takes its turns."""
-
-    Lock = threading.Lock
-
-    class Thread:
-        def __init__(self, **_: object) -> None:
-            pass
-
-        def start(self) -> None:
-            pass
-
-        def join(self, timeout_s: float | None = None) -> None:
-            pass
 
 
 class TrueMotor(Motor):
@@ -346,8 +351,8 @@ class Box:
         self._said = bytearray(rest)
         for line in lines:
             order = ORDER.fullmatch(line)
-            if order and int(order[2]) not in self._world.allowed.get(int(order[1]), ()):
-                self._world.problems.append(f"{line!r} was sent, which nobody wants (any more)")
+            if order:
+                self._world.judge(int(order[1]), int(order[2]))
 
     # The controller's side
 

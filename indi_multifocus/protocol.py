@@ -243,6 +243,11 @@ class LineReader:
         lines = [line[:MAX_LINE] for line in lines]
         return [line[:-1] if line[-1:] == b"\r" else line for line in lines]
 
+    @property
+    def within(self) -> bool:
+        """Whether the beginning of a line has come, and not its end."""
+        return bool(self._rest)
+
     def clear(self) -> None:
         """Forget the beginning of a line."""
         self._rest = b""
@@ -378,6 +383,11 @@ class Conversation:
         self._forget()
         self._synchronising = _Synchronising(self._late_fans)
         return QueryStatus().encode() * 2
+
+    @property
+    def within_a_line(self) -> bool:
+        """Whether a reply has begun to come in, and not ended."""
+        return self._lines.within
 
     def more_to_send(self) -> bytes:
         """What the conversation itself has to say next while it synchronises; empty when nothing."""

@@ -52,6 +52,11 @@ MEASURE_S = 2.0
 than this."""
 
 
+GATHER_S = 0.005
+"""A reply that comes byte by byte, over a real UART, is not read more often than this: each waking takes the processor
+as long as reading the whole. What is to be sent does not wait for it."""
+
+
 class LinkLost(Exception):
     """The port is of no more use. The text says why, for people."""
 
@@ -106,6 +111,8 @@ class Session:
         self._unwritten = bytearray()
         self._begun_s = self._asked_s = self._heard_s = now
         self._heard_anything = False
+        self.listen_s = 0.0
+        """Before this there is no use in reading."""
         self.status_asked_s = now
         """When a status was last asked for: the next that comes was taken after this."""
         self._get_into_step(now)
@@ -166,6 +173,7 @@ class Session:
                 self._fall_out_of_step(event.reason, now)
             else:
                 raise LinkLost(f"what answers on {self._name} is not a focus controller: {event.reason}")
+        self.listen_s = now + GATHER_S if self._conversation.within_a_line else 0.0
         more = self._conversation.more_to_send()
         if more:
             self._asked_s = now

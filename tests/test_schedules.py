@@ -14,6 +14,7 @@ import pytest
 from faults.__main__ import kinds_of
 from faults.schedule import EVERYTHING, FAULTS, run
 from faults.world import World
+from indi_multifocus.session import LinkLost
 
 
 @pytest.mark.parametrize("kind", FAULTS)
@@ -219,3 +220,32 @@ def test_a_zero_is_seen_to_its_end_by_who_connects_at_once_again(story: Story) -
     # Where that was the only channel, the link was closed before the zero was sent.
     assert (state, position) == ("Ok", 0.0 if story.world.channels > 1 else 900.0)
     assert story.world.view.states[DEVICE, "FOCUS_SYNC"] == "Ok"
+
+
+# Who waits for whom, where time stands still between the lines of a test
+
+
+def test_orders_are_on_the_line_before_the_poll_thread_has_its_turn(story: Story) -> None:
+    lines: list[str] = []
+    story.world.trace = lines.append
+    story.move(200)
+    story.new("FOCUS_ABORT_MOTION", "Switch", "ABORT", "On")
+    assert [line.split("> ")[1] for line in lines if " > " in line] == [r"b'1+200\n?\n'", r"b'1S\n?\n'"]
+
+
+def test_a_port_that_fails_while_an_order_is_given_is_the_poll_thread_s_to_deal_with(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert story.world.driver is not None
+    session = story.world.driver._controller._session
+    assert session is not None
+    monkeypatch.setattr(session, "write", failing)
+    story.move(200)
+    assert story.world.view.states[DEVICE, "ABS_FOCUS_POSITION"] == "Busy"
+    shown = story.shown
+    told = [text for _, text in story.world.view.messages if "the port is gone" in text]
+    assert (shown, bool(told)) == (("Alert", 0), True)
+
+
+def failing() -> None:
+    raise LinkLost("the port is gone")
