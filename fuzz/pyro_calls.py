@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Anything as a call of focusd's Pyro object: it is refused, or what it asks of a channel is of the right kind.
 
-The bytes are what Pyro takes from a message and hands to its serializer; who may send them is played both ways.
+What a caller sends goes through Pyro's serializer, and comes from a machine that may, and from one that may not.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import Pyro4
 from focus_cli import codes
 from focus_cli.focusd import FocusDaemon, _Serpent
 from focus_cli.focusers import Focusers
+
+from .choices import Choices
 
 ALLOWED, OTHER = ("127.0.0.1", 5), ("127.0.0.2", 5)
 CONTROLS = ("set_focus", "stop_channel", "reset_home_position", "enable_fans", "initialize", "shutdown")
@@ -65,38 +67,39 @@ class FakeFocusers:
         return codes.SUCCEEDED
 
 
-def _call(method: str, *arguments: object, **named: object) -> bytes:
-    return bytes(SERPENT.dumpsCall("test_daemon", method, arguments, named))
+METHODS = (*CONTROLS, *ASKS, "_is_allowed", "_is_channel", "_focusers", "__init__", "__class__", "__getattr__", "")
+NAMES = ("channel", "steps", "offset", "enabled", "self", "other")
+PROXY = {"__class__": "Pyro4.core.Proxy", "state": ["PYRO:a@b:1", [], [], [], 0.0, None, "hello", 0]}
+VALUES = (1, 2, 0, -500, True, False, None, 3, "1", 1.5, 1.0, 10**9, -(10**300), b"1", 1j, (), [1], PROXY, {1})
+
+WORDS = ["-1", "1e999", "True", "offset", "\x00", "é"]
+
+_SEEDS: tuple[list[int], ...] = ([], [0], [4], [7], [0, 3], [1, 8], [0, 3, 4], [1, 0, 1])
+"""No value, one, two or three of them."""
+
+SEEDS = [bytes([method, len(values), *values, 0]) for method in range(len(CONTROLS + ASKS)) for values in _SEEDS]
 
 
-SEEDS = [
-    *[_call(method) for method in (*ASKS, *CONTROLS)],
-    _call("set_focus", 1, -500),
-    _call("set_focus", 2, 10**9, offset=True),
-    _call("set_focus", "1", 1.5, None),
-    _call("set_focus", True, [1, {"a": (2,)}]),
-    _call("stop_channel", 2),
-    _call("reset_home_position", 3),
-    _call("enable_fans", 2),
-    _call("enable_fans", False),
-    _call("_is_allowed", ALLOWED),
-    _call("set_focus", {"__class__": "Pyro4.core.Proxy", "state": ["PYRO:a@b:1", [], [], [], 0.0, "b", "c", 0]}, 5),
-    b"{",
-]
-
-WORDS = [
-    *[f"'{name}'" for name in (*CONTROLS, *ASKS, "offset", "channel", "steps", "__init__", "_focusers", "__class__")],
-    *["True", "None", "(", ")", "[", "{", "}", "-1", "1e999", "1j", "b''", "'", ",", ":", "# serpent utf-8\n"],
-    *["Pyro4.core.URI", "Pyro4.core.Proxy", "Pyro4.errors.ProtocolError", "float", "value", "state", "nan"],
-]
+def _value(choices: Choices, depth: int = 0) -> object:
+    """One of those that matter, or any."""
+    kind = choices.byte() % (len(VALUES) + 4) - len(VALUES)
+    if kind < 0:
+        return VALUES[kind]
+    if kind == 0:
+        return choices.number()
+    if kind == 1:
+        return choices.text()
+    if kind == 2 or depth > 3:
+        return choices.some_bytes()
+    return [_value(choices, depth + 1), {"a": _value(choices, depth + 1)}]
 
 
 def run(data: bytes) -> None:
-    """Call it from a machine that may, and from one that may not."""
-    try:
-        _, method, arguments, named = cast(Any, SERPENT.deserializeCall(data))
-    except Exception:  # Pyro tells the client
-        return
+    """Make the call that `data` decides."""
+    choices = Choices(data)
+    sent = choices.pick(METHODS), [_value(choices) for _ in range(choices.byte() % 5)]
+    also = {choices.pick(NAMES): _value(choices) for _ in range(choices.byte() % 3)}
+    _, method, arguments, named = cast(Any, SERPENT.deserializeCall(SERPENT.dumpsCall("test_daemon", *sent, also)))
     for peer in (ALLOWED, OTHER):
         focusers = FakeFocusers()
         daemon = FocusDaemon(cast(Focusers, focusers), [ALLOWED[0]], {"probe": "Probe"})
