@@ -119,7 +119,7 @@ class Channel:
 
     @property
     def moving(self) -> bool:
-        return self._target != self._current or self._then is not None or self._unconfirmed
+        return self._unconfirmed or self.motion.moving
 
     @property
     def state(self) -> ChannelState:
@@ -202,13 +202,15 @@ class Channel:
 
         `move_timeout_s`: after how long a move has failed; None: by its length.
         """
-        if self._is_doubtful(report):
+        doubtful = self._is_doubtful(report)
+        if doubtful:
             self._doubts += 1
             self._then = None
         self._settle_lost(report)
         self._watch_progress(report)
         self._set_deadline(report, move_timeout_s)
-        self.motion.status(report.asked_s, report.heard_s, report.target, report.current)
+        halted = self._stopped or doubtful
+        self.motion.status(report.asked_s, report.heard_s, report.target, report.current, halted=halted)
         self._take(report)
         wrong = "" if report.unanswered else self._compare()
         if wrong:

@@ -1,17 +1,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How a channel moves, from the statuses that came: its speed, when it will arrive, and whether a claim can be true.
 
-Used by `controller.py`, one `Motion` a channel, in the poll thread. No clock and no I/O in here: times are
-arguments, in seconds of one monotonic clock; positions are controller steps.
+Used by `channel.py`, one `Motion` a channel, in the poll thread; and by `focuser.py`, in the main thread, for a move
+whose end an earlier run of the driver did not see. No clock and no I/O in here: times are arguments, in seconds of one
+monotonic clock; positions are controller steps.
 
-The theory: a motor runs at one constant speed, and a status tells whole steps, rounded down. So a status
-which was taken at time t and says that d steps are left means an arrival between t + (d-1)/v and t + d/v.
-Each further status narrows that down, and the earliest of the upper bounds is the moment at which the motor
-must have arrived: the one extra poll that the client waits for is sent just then. A status is taken when its
-query has arrived, at once as a rule; but what is concluded on the speed holds also where it was not, lest a busy
-machine should make a motor look slow and its next step like a lie. The speed is the one of the
-generation's source code, unless what is measured contradicts it (a simulator that runs faster, a resonator
-that is off).
+The theory: a motor runs at one constant speed, and a status tells whole steps, rounded down. So a status which was
+taken at time t and says that d steps are left means that the motor stands, outward, between t + (d-1)/v and t + d/v;
+inward, between t + d/v and t + (d+1)/v. Each further status narrows that down, and the one extra poll that the client
+waits for is sent just when the motor must stand. Outward that is the earliest of the upper bounds. Inward it is the
+latest of the lower bounds: the moment itself where the move was seen to begin, since it began on a whole step, and
+else some fraction of a step too soon; the upper bounds would be a step too late for every short move.
+
+Inward a status shows the target already when the last step begins, 10 ms (generation 1: 16) before the motor stands.
+So a poll that falls into these does not end the move. (Unless it is the first of the move, which may be so where that
+is one step: when this began is not known.)
+
+A status is taken when its query has arrived, at once as a rule; but what is concluded on the speed holds also where it
+was not, lest a busy machine should make a motor look slow and its next step like a lie. The speed is the one of the
+generation's source code, unless what is measured contradicts it (a simulator that runs faster, a resonator that is
+off).
 """
 
 from __future__ import annotations
@@ -34,6 +42,10 @@ class Motion:
         self._speed_low = 0.0
         self._speed_high = float("inf")
         self._target: int | None = None
+        """Where it goes; None while it stands."""
+        self._inward = False
+        self._last_step_s: float | None = None
+        """When the last step is done, where its beginning was seen."""
         self._first: tuple[float, float, int] | None = None
         """The first status of this leg: when it was asked for and had come, and its place."""
         self._recent: list[tuple[float, int]] = []
@@ -48,17 +60,24 @@ class Motion:
         """Whether this motor has been seen to move for long enough to know its speed by itself."""
         return self._speed_high < self._speed_low * (1 + _SPEED_PRECISION)
 
-    def status(self, asked_s: float, heard_s: float, target: int, current: int) -> None:
-        """A status that was asked for at `asked_s`, and had come at `heard_s`: it was taken at some time between."""
-        if target == current:
-            self._target = self._first = None
-            self._recent.clear()
-            return
+    def status(self, asked_s: float, heard_s: float, target: int, current: int, *, halted: bool = False) -> None:
+        """A status that was asked for at `asked_s`, and had come at `heard_s`: it was taken at some time between.
+
+        `halted`: where it is at rest it did not arrive, but was stopped, or was without power.
+        """
         if target != self._target:
             # A new target may have turned the motor round, so what was seen before says nothing about this leg.
             self._target = target
+            self._inward = current > target
+            self._last_step_s = None
             self._first = None
             self._recent.clear()
+        if target == current:
+            if self._inward:
+                self._last_step_s = min(self._end_s(target), asked_s + 1 / self.speed_steps_per_s)
+            if halted or self._last_step_s is None or asked_s >= self._last_step_s:
+                self._target = None
+            return
         self._recent.append((asked_s, current))
         del self._recent[:-_HISTORY]
         self._measure(asked_s, heard_s, current)
@@ -78,12 +97,21 @@ class Motion:
         if narrower or contradicted:
             self._speed_low, self._speed_high = low, high
 
+    @property
+    def moving(self) -> bool:
+        """Whether the motor turns, by all that is known: inward a little longer than the statuses say."""
+        return self._target is not None
+
     def arrival_s(self) -> float | None:
-        """When the motor must have arrived by all that is known; None while it is at rest."""
-        if self._target is None:
-            return None
+        """When the motor stands by all that is known; None where it does."""
+        return None if self._target is None else self._end_s(self._target)
+
+    def _end_s(self, target: int) -> float:
+        if self._last_step_s is not None:
+            return self._last_step_s
         speed = self.speed_steps_per_s
-        return min(taken_s + abs(self._target - current) / speed for taken_s, current in self._recent)
+        ends = [taken_s + abs(target - current) / speed for taken_s, current in self._recent]
+        return max(ends) if self._inward else min(ends)
 
     def travel_time_s(self, steps: int) -> float:
         """How long the motor needs for `steps`."""

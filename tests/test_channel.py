@@ -113,6 +113,35 @@ def test_a_new_target_in_mid_move_is_the_one_to_arrive_at(told: Told) -> None:
     assert told.state == ChannelState(target=-10, current=-10, moving=False, request=2)
 
 
+def test_an_inward_move_is_under_way_until_its_last_step_is_done(told: Told) -> None:
+    told.move(-100)
+    told.status(0.0, -100, 0)
+    end_s = 100 / SPEED
+    told.status(end_s - 0.001, -100, -100)
+    assert told.state == ChannelState(target=-100, current=-100, moving=True, request=1)
+    ask_s = told.channel.plan_poll(99.0, now=end_s, round_trip_s=0.0, period_s=0.1)
+    assert ask_s == pytest.approx(end_s, abs=0.001)
+    told.status(ask_s, -100, -100)
+    assert told.state == ChannelState(target=-100, current=-100, moving=False, request=1)
+
+
+@pytest.mark.parametrize(("halt", "place"), [("stop", -100), ("zero", 0)])
+def test_an_inward_move_that_was_halted_in_its_last_step_is_over_at_once(told: Told, halt: str, place: int) -> None:
+    told.move(-100)
+    told.status(0.0, -100, 0)
+    last_step_s = 100 / SPEED - 0.005
+    told.stop() if halt == "stop" else told.zero(last_step_s)
+    told.status(last_step_s, place, place)
+    assert not told.state.moving
+
+
+def test_so_is_one_that_ended_by_a_loss_of_power(told: Told) -> None:
+    told.move(-5000)
+    told.status(1.0, -5000, -97)
+    told.status(2.0, -5000, -5000, trouble=True)
+    assert (told.state.moving, told.state.doubts) == (False, 1)
+
+
 def test_what_it_will_not_be_asked_is_settled_at_once_and_has_failed(told: Told) -> None:
     told.channel.refuse(1, "too far")
     assert told.state == ChannelState(target=0, current=0, moving=False, request=1, fault="too far")

@@ -27,9 +27,10 @@ def ask(firmware: Firmware, now: float) -> tuple[int, int]:
     return status.targets[0], status.currents[0]
 
 
-def arrived(firmware: Firmware, now: float) -> bool:
-    target, current = ask(firmware, now)
-    return target == current
+def stands(firmware: Firmware, now: float) -> bool:
+    """Whether the motor does, to the microstep."""
+    firmware._advance(now)
+    return not firmware._motor(1).moving
 
 
 def test_a_channel_at_rest_has_no_arrival() -> None:
@@ -63,7 +64,7 @@ def test_the_nominal_speeds_are_those_of_the_firmware() -> None:
     target=st.integers(-2000, 2000),
     asked=st.lists(st.floats(0, 0.999), min_size=1, max_size=20),
 )
-def test_at_the_foretold_moment_it_has_arrived_and_a_step_earlier_it_had_not(
+def test_at_the_foretold_moment_it_stands_within_a_step(
     generation: int, start: int, target: int, asked: list[float]
 ) -> None:
     assume(abs(target - start) > 2)
@@ -78,10 +79,84 @@ def test_at_the_foretold_moment_it_has_arrived_and_a_step_earlier_it_had_not(
     arrival_s = motion.arrival_s()
     assert arrival_s is not None
     slack_s = SLACK_INTERRUPTS / build.timer_hz
-    before_s = arrival_s - 1 / speed - slack_s
+    late_s = 1 / speed if target < start else 0.0
+    before_s = arrival_s - 1 / speed + late_s - slack_s
     if before_s > now:
-        assert not arrived(firmware, before_s)
-    assert arrived(firmware, arrival_s + slack_s)
+        assert not stands(firmware, before_s)
+    assert stands(firmware, arrival_s + late_s + slack_s)
+
+
+@given(
+    generation=st.sampled_from([1, 2]),
+    target=st.integers(-300, 300),
+    asked=st.lists(st.floats(0, 5), max_size=6),
+)
+def test_a_move_that_was_seen_to_begin_is_not_over_before_the_motor_stands(
+    generation: int, target: int, asked: list[float]
+) -> None:
+    build = BUILDS[generation]
+    firmware = Firmware(generation)
+    firmware.feed(b"1%+d\n" % target, 0.0)
+    motion = Motion(NOMINAL_STEPS_PER_S[generation])
+    slack_s = SLACK_INTERRUPTS / build.timer_hz
+    for now in [0.0, *sorted(asked)]:
+        motion.status(now, now, *ask(firmware, now))
+        if not motion.moving:
+            assert stands(firmware, now + slack_s)
+            break
+    else:
+        arrival_s = motion.arrival_s()
+        assert arrival_s is not None
+        end_s = max(now, arrival_s) + slack_s
+        motion.status(end_s, end_s, *ask(firmware, end_s))
+        assert not motion.moving
+        assert stands(firmware, end_s)
+
+
+def test_each_status_more_makes_the_end_of_a_move_more_certain() -> None:
+    for sign in (1, -1):
+        motion = Motion(100.0)
+        ends = []
+        for at_s, done in ((0.0, 0), (0.107, 10), (0.501, 51), (0.6, 60)):
+            motion.status(at_s, at_s, sign * 100, sign * done)
+            ends.append(motion.arrival_s())
+        # Rounded down, the statuses tell of 1.0, 1.007, 0.991 and 1.0 s.
+        assert ends == pytest.approx([1.0, 1.0, 0.991, 0.991] if sign > 0 else [1.0, 1.007, 1.007, 1.007])
+
+
+@BOTH
+def test_inward_the_target_is_shown_before_the_last_step_is_done(generation: int) -> None:
+    speed = NOMINAL_STEPS_PER_S[generation]
+    motion = Motion(speed)
+    motion.status(0.0, 0.0, -100, 0)
+    end_s = 100 / speed
+    in_the_last_step_s = end_s - 0.5 / speed
+    motion.status(in_the_last_step_s, in_the_last_step_s, -100, -100)
+    assert motion.arrival_s() == pytest.approx(end_s)
+    motion.status(end_s, end_s, -100, -100)
+    assert motion.arrival_s() is None
+    motion.status(9.0, 9.0, -200, -100)
+    assert motion.arrival_s() == pytest.approx(9.0 + end_s)
+
+
+def test_a_motor_that_is_quicker_than_believed_is_waited_for_no_longer_than_a_step() -> None:
+    motion = Motion(50.0)
+    motion.status(0.0, 0.0, -1000, 0)
+    motion.status(0.1, 0.1, -1000, -1000)
+    assert motion.arrival_s() == pytest.approx(0.12)
+    motion.status(0.11, 0.11, -1000, -1000)
+    assert motion.arrival_s() == pytest.approx(0.12)
+    motion.status(0.121, 0.121, -1000, -1000)
+    assert not motion.moving
+
+
+@pytest.mark.parametrize("target", [1000, -1000])
+def test_a_motor_that_was_stopped_on_its_way_stands_at_once(target: int) -> None:
+    motion = Motion(61.0)
+    motion.status(0.0, 0.0, target, 0)
+    motion.status(1.0, 1.0, target, target // 20)
+    motion.status(1.1, 1.1, target // 18, target // 18)
+    assert not motion.moving
 
 
 @BOTH
@@ -99,8 +174,8 @@ def test_a_motor_of_another_speed_is_measured(generation: int, factor: float, ta
     assert motion.speed_steps_per_s == pytest.approx(speed, rel=0.01)
     arrival_s = motion.arrival_s()
     assert arrival_s is not None
-    assert not arrived(firmware, arrival_s * 0.98)
-    assert arrived(firmware, arrival_s * 1.02)
+    assert not stands(firmware, arrival_s * 0.98)
+    assert stands(firmware, arrival_s * 1.02)
 
 
 def test_two_statuses_of_the_same_step_measure_nothing() -> None:
@@ -110,6 +185,13 @@ def test_two_statuses_of_the_same_step_measure_nothing() -> None:
     motion.status(0.001, 0.001, 1000, 1)
     assert not motion.speed_is_measured
     assert motion.speed_steps_per_s == 61.0
+
+
+def test_a_motor_that_stands_says_nothing_of_its_speed() -> None:
+    motion = Motion(61.0)
+    motion.status(0.0, 0.0, 1000, 0)
+    motion.status(60.0, 60.0, 1000, 1000)
+    assert not motion.speed_is_measured
 
 
 def test_a_speed_is_measured_only_where_a_step_more_or_less_makes_little_difference() -> None:
@@ -124,23 +206,23 @@ def test_a_speed_is_measured_only_where_a_step_more_or_less_makes_little_differe
 
 
 @BOTH
-def test_a_new_target_in_mid_move_is_foretold_by_itself(generation: int) -> None:
+@pytest.mark.parametrize(("first", "target"), [(1000, 2000), (1000, -100), (-1000, -2000), (-1000, 100)])
+def test_a_new_target_in_mid_move_is_foretold_by_itself(generation: int, first: int, target: int) -> None:
     speed = NOMINAL_STEPS_PER_S[generation]
     firmware = Firmware(generation)
-    firmware.feed(b"1+1000\n", 0.0)
+    firmware.feed(b"1%+d\n" % first, 0.0)
     motion = Motion(speed)
     for now in (0.0, 1.0, 2.0):
         motion.status(now, now, *ask(firmware, now))
-    firmware.feed(b"1-100\n", 3.0)
-    motion.status(3.0, 3.0, *ask(firmware, 3.0))
-    first = motion.arrival_s()
-    assert first == pytest.approx(3.0 + (3.0 * speed + 100) / speed, abs=2 / speed)
-    motion.status(4.0, 4.0, *ask(firmware, 4.0))
-    second = motion.arrival_s()
-    assert first is not None
-    assert second is not None
-    assert second <= first
-    assert arrived(firmware, second + SLACK_INTERRUPTS / BUILDS[generation].timer_hz)
+    firmware.feed(b"1%+d\n" % target, 3.0)
+    for now in (3.0, 3.5, 4.0):
+        motion.status(now, now, *ask(firmware, now))
+    arrival_s = motion.arrival_s()
+    assert arrival_s == pytest.approx(3.0 + abs(target - first / 1000 * 3.0 * speed) / speed, abs=2 / speed)
+    assert arrival_s is not None
+    step_s = 1 / speed
+    assert not stands(firmware, arrival_s - step_s)
+    assert stands(firmware, arrival_s + step_s)
 
 
 def test_the_speed_that_was_measured_in_one_move_serves_the_next() -> None:
