@@ -199,6 +199,17 @@ def test_a_zero_that_only_seemed_to_fail_counts(story: Story) -> None:
     assert (state in ("Ok", "Idle"), position) == (True, 0)
 
 
+def test_the_place_that_is_called_0_at_once_after_an_inward_move_is_its_end(story: Story) -> None:
+    for _ in range(20):
+        begin = story.box.shaft_steps(1)
+        story.move(-25)
+        while story.world.view.states[DEVICE, "ABS_FOCUS_POSITION"] != "Ok":
+            story.world.run_for(0.0005)
+        story.new("FOCUS_SYNC", "Number", "FOCUS_SYNC_VALUE", 0)
+        assert story.shown == ("Ok", 0.0)
+        assert story.box.shaft_steps(1) == begin - 25
+
+
 def test_a_zero_meant_for_another_channel_leaves_a_doubt(story: Story) -> None:
     story.move(40)
     story.world.run_for(5.0)
