@@ -19,8 +19,7 @@ The theory: a status is the controller's word, and it can be wrong or be about s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
+from .hints import Iterable
 from .motion import NOMINAL_STEPS_PER_S, Motion
 from .protocol import Move, Order, Stop, Zero
 from .records import dataclass

@@ -7,8 +7,7 @@ checked as that is; and only properties that were named as settings are, so that
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
+from .hints import Iterable, Mapping
 from .indi import (
     Device,
     LightVector,

@@ -22,10 +22,9 @@ import _thread
 import os
 import select
 import time
-from collections.abc import Callable, Iterable
 
 from .channel import Channel, ChannelState, Report
-from .hints import TYPE_CHECKING
+from .hints import TYPE_CHECKING, Callable, Iterable
 from .port import PortError, open_port
 from .protocol import (
     ORDERS,

@@ -16,7 +16,6 @@ import os
 import select
 import sys
 import time
-from collections import deque
 
 from . import __version__
 from .config_process import ConfigProcess
@@ -166,7 +165,7 @@ class Driver:
         self._reader = Reader()
         self._quiet_until_s = 0.0
         self._unlogged = 0
-        self._left: deque[Snapshot | str] = deque(maxlen=MOST_LEFT)
+        self._left: list[Snapshot | str] = []
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -274,11 +273,12 @@ class Driver:
     def _leave(self, what: Snapshot | str) -> None:
         """Called in the poll thread."""
         self._left.append(what)
+        del self._left[:-MOST_LEFT]
         self._wake()
 
     def _pick_up(self) -> None:
         while self._left:
-            what = self._left.popleft()
+            what = self._left.pop(0)
             if isinstance(what, str):
                 self._show_traffic(what)
             elif what.attempt == self._attempt:

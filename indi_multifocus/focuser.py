@@ -13,11 +13,9 @@ Positions are what users see: position = sign × controller steps + offset.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 from .channel import ChannelState
 from .controller import Controller, Link, Snapshot
-from .hints import Union
+from .hints import Callable, Mapping, Union
 from .indi import (
     Device,
     Light,

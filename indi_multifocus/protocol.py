@@ -16,8 +16,6 @@ transcripts of both.
 
 from __future__ import annotations
 
-from collections import deque
-
 from .hints import Union
 from .patterns import pattern
 from .records import dataclass
@@ -325,7 +323,7 @@ class Conversation:
         self.generation: int | None = None
         self.channels: int | None = None
         self._lines = LineReader()
-        self._expected: deque[Command] = deque()
+        self._expected: list[Command] = []
         self._synchronising: _Synchronising | None = None
         self._in_step = False
         self._late_fans = 0
@@ -423,7 +421,7 @@ class Conversation:
             wrong = self._doubt(reply)
             if wrong:
                 return self._out_of_step(wrong)
-        self._expected.popleft()
+        self._expected.pop(0)
         return Answered(command, reply)
 
     def _doubt(self, status: Status) -> str:

@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
 
+from .hints import Callable, Collection, Iterable, Iterator
 from .port import Port
 from .protocol import (
     ORDERS,
@@ -105,7 +104,7 @@ class Session:
         self._note = note
         self._known = known
         self._conversation = Conversation()
-        self._sent: deque[Sent] = deque()
+        self._sent: list[Sent] = []
         self._again: list[Sent] = []
         """What was on its way when the line fell out of step, and is to be said again."""
         self._unwritten = bytearray()
@@ -165,7 +164,7 @@ class Session:
         self._note("<", data)
         for event in self._conversation.receive(data):
             if isinstance(event, Answered):
-                yield Answer(self._sent.popleft(), event.reply)
+                yield Answer(self._sent.pop(0), event.reply)
             elif isinstance(event, Synchronised):
                 self._known = True
                 yield event

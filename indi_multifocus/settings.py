@@ -8,8 +8,8 @@ properties; so msgspec, which parses the configuration, is imported only where t
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
+from .hints import Mapping
 from .records import dataclass, field
 
 CONFIG_VARIABLE = "INDI_MULTIFOCUS_CONFIG"

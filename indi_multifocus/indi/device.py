@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping
 
+from ..hints import Callable, Mapping
 from ..patterns import pattern
 from . import writer
 from .reader import NewVector

@@ -9,8 +9,7 @@ answers them all; and so is the same getProperties, of which a server full of cl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from ..hints import Sequence
 from .reader import Event, GetProperties, NewVector
 
 MANY = 16

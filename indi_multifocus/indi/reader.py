@@ -24,9 +24,7 @@ of a message that INDI clients send. A decision never depends on how the bytes w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from ..hints import Union
+from ..hints import Mapping, Union
 from ..patterns import pattern
 from ..records import dataclass
 

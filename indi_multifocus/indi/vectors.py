@@ -10,9 +10,7 @@ Terms, states, permissions and rules are those of the INDI protocol 1.7.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from ..hints import Generic, TypeVar, Union
+from ..hints import Generic, Sequence, TypeVar, Union
 from ..records import Enum
 
 

@@ -18,8 +18,8 @@ import os
 import select
 import stat
 import time
-from collections.abc import Callable
 
+from ..hints import Callable
 from ..patterns import pattern
 from .vectors import LightVector, Number, NumberVector, SwitchVector, TextVector, Vector
 
