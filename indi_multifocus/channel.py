@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What one channel was asked to do, and what a status says of it: moving, arrived, stalled, too late, in doubt.
 
-Rules of this file: no thread, no port, no clock. `controller.py` is the only caller, in the poll thread, and has one
+Rules of this file: no thread, no port, no clock. `controller.py` is the only caller, one thread at a time, and has one
 `Channel` for each channel of the controller: it asks for orders and sends them, tells what became of them, and hands in
 every status. Times are arguments, in seconds of one monotonic clock; places are controller steps. How a motor moves is
 for `motion.py` to know.

@@ -130,7 +130,8 @@ class Controller:
         trace: Callable[[str], None] | None = None,
         probes: Iterable[str] = (),
     ) -> None:
-        """`notify` gets each new snapshot and `trace` the traffic while `tracing` is set, both in the poll thread.
+        """`notify` gets each new snapshot, in the poll thread. `trace` gets the traffic while `tracing` is set, in
+        whichever thread reads or writes it.
 
         `probes`: addresses of the temperature probes, 16 hexadecimal digits each.
         """
@@ -343,31 +344,31 @@ class Controller:
 
     def _sleep(self) -> bool:
         """Wait for the port, for a wish or for the clock. Whether there is something to read on the port."""
-        reading = [self._wake_read]
-        writing = []
-        now = time.monotonic()
-        session = self._session
-        if session is not None:
-            if now >= session.listen_s:
-                reading.append(session.fileno())
-            if session.unwritten:
-                writing.append(session.fileno())
-        wake_s = self._next_wake_s(now)
-        timeout_s = None if wake_s is None else max(0.0, wake_s - now)
-        ready, _, _ = select.select(reading, writing, [], timeout_s)
+        with self._turning:
+            reading, writing, timeout_s = self._to_wait_for(time.monotonic())
+        ready, _, _ = select.select([self._wake_read, *reading], writing, [], timeout_s)
         if self._wake_read in ready:
             os.read(self._wake_read, 4096)
             ready.remove(self._wake_read)
         return bool(ready)
 
-    def _next_wake_s(self, now: float) -> float | None:
+    def _to_wait_for(self, now: float) -> tuple[list[int], list[int], float | None]:
+        """What to read, what to write, and for how long; whoever changes that meanwhile wakes the poll thread."""
         times = [self._retry_s]
+        reading, writing = [], []
         session = self._session
         if session is not None:
-            times += [session.wake_s(), session.listen_s if now < session.listen_s else None]
-        if self._up:
-            times.append(self._poll_s)
-        return min((moment for moment in times if moment is not None), default=None)
+            times.append(session.wake_s())
+            if now < session.listen_s:
+                times.append(session.listen_s)
+            else:
+                reading.append(session.fileno())
+            if session.unwritten:
+                writing.append(session.fileno())
+            if session.up:
+                times.append(self._poll_s)
+        wake_s = min((moment for moment in times if moment is not None), default=None)
+        return reading, writing, None if wake_s is None else max(0.0, wake_s - now)
 
     def _serve(self, readable: bool) -> None:
         """Whatever is due while the link is to be kept open. Raises LinkLost."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How a channel moves, from the statuses that came: its speed, when it will arrive, and whether a claim can be true.
 
-Used by `channel.py`, one `Motion` a channel, in the poll thread; and by `focuser.py`, in the main thread, for a move
-whose end an earlier run of the driver did not see. No clock and no I/O in here: times are arguments, in seconds of one
+Used by `channel.py`, one `Motion` a channel; and by `focuser.py` for a move whose end an earlier run of the driver did
+not see. No clock and no I/O in here: times are arguments, in seconds of one
 monotonic clock; positions are controller steps.
 
 The theory: a motor runs at one constant speed, and a status tells whole steps, rounded down. So a status which was

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One opened port, until it is closed or lost: what was said on it, what answers that, and what has to be said again.
 
-Rules of this file: `controller.py` is the only caller, in the poll thread, and has one `Session` for each port that it
-opens. It reads and writes that port, but never waits for it, and has no clock: times are arguments, in seconds of one
-monotonic clock. What a command means to a channel is not known here.
+Rules of this file: `controller.py` is the only caller, one thread at a time, and has one `Session` for each port that
+it opens. It reads and writes that port, but never waits for it, and has no clock: times are arguments, in seconds of
+one monotonic clock. What a command means to a channel is not known here.
 
 The theory: the controller answers in order, so an answer belongs to the oldest command that has none. When it does not
 fit that one, which `protocol.py` tells, the line is out of step: nothing is believed, and nothing is sent but

@@ -7,9 +7,11 @@ What a status means for a channel is tested in test_channel.py, without a port.
 from __future__ import annotations
 
 import ast
+import inspect
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import serial
@@ -18,10 +20,10 @@ from support import DEADLINE_S, Bridge, Lines, eventually
 from indi_multifocus import controller as controller_module
 from indi_multifocus import firmware
 from indi_multifocus import session as session_module
-from indi_multifocus.channel import ChannelState
+from indi_multifocus.channel import Channel, ChannelState
 from indi_multifocus.controller import Controller, Link, PortSettings, Schedule, Snapshot
 from indi_multifocus.port import open_port
-from indi_multifocus.session import IN_FLIGHT
+from indi_multifocus.session import IN_FLIGHT, Session
 from indi_multifocus.simulator import Simulator
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
@@ -811,6 +813,40 @@ def test_another_controller_on_the_same_cable_is_known_for_what_it_is(box: Box, 
         assert (box.now.generation, len(box.now.channels), box.now.fans) == (1, 1, None)
         assert box.move_and_wait(1, 5).current == 5
         assert other.position(1) == 5
+
+
+# The two threads
+
+
+def test_nobody_works_the_session_or_a_channel_without_having_the_turn(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without: list[str] = []
+
+    def watch(owner: type, name: str, method: Callable[..., object]) -> None:
+        def watched(*args: Any, **named: Any) -> object:
+            if not box.controller._turning.locked():
+                without.append(name)
+            return method(*args, **named)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    for owner in (Session, Channel):
+        for name, member in list(vars(owner).items()):
+            if inspect.isfunction(member):
+                watch(owner, name, member)
+    with Simulator(speed=20) as simulator:
+        box.open_well(simulator.port)
+        box.move_and_wait(1, 50, via=60)
+        box.wait_done(2, box.controller.zero(2))
+        box.wait_done(1, box.controller.stop(1))
+        box.controller.switch_fans(True)
+        box.wait(lambda now: now.fans is True, "the fans to be on")
+        simulator.garbage(b"gnat\r\n")
+        box.move_and_wait(1, 0)
+        box.controller.close()
+        box.wait_link(Link.CLOSED)
+    assert without == []
 
 
 # Noise on the line
