@@ -271,7 +271,7 @@ class Driver:
             pass  # it has enough to wake up for, or has ended
 
     def _leave(self, what: Snapshot | str) -> None:
-        """Called in the poll thread."""
+        """Called in the poll thread; with traffic in the main thread, too."""
         self._left.append(what)
         del self._left[:-MOST_LEFT]
         self._wake()
@@ -352,6 +352,8 @@ class Driver:
             self._open()
         elif self._snapshot.link is Link.UP:
             self._welcome(focuser)
+        elif self._snapshot.link is Link.LOST:
+            self._report_loss(focuser)
 
     def _open(self) -> None:
         self._snapshot = Snapshot()
@@ -414,9 +416,12 @@ class Driver:
 
     def _report_link(self, focuser: Focuser, snapshot: Snapshot, before: Snapshot) -> None:
         if snapshot.link is Link.LOST:
-            focuser.device.error(f"{snapshot.reason}; trying to get it back")
+            self._report_loss(focuser)
         elif before.link is Link.LOST:
             focuser.device.info("the controller is back")
+
+    def _report_loss(self, focuser: Focuser) -> None:
+        focuser.device.error(f"{self._snapshot.reason}; trying to get it back")
 
     def _welcome(self, focuser: Focuser) -> None:
         """The link is up: this channel is connected, if the controller has it."""

@@ -1102,6 +1102,22 @@ def test_without_a_link_orders_are_refused_and_none_is_made_up_for(link: str) ->
         assert lines.orders() == [b"2+3"]
 
 
+def test_who_connects_while_the_link_is_lost_is_told_why_that_takes_time(link: str) -> None:
+    with bench(link=link, channels=(1,)) as (simulator, client):
+        simulator.pull_cable()
+        client.wait_state(ONE, "FOCUS_LINK", "Alert")
+        since = len(client.said)
+        answer = client.ask(TWO, "CONNECTION", {"CONNECT": "On"})
+        assert answer.state == "Busy"
+        message = client.wait_message("trying to get it back", since, TWO)
+        assert message.startswith("[ERROR] lost the controller")
+        assert link in message
+        simulator.replug_cable()
+        client.wait_state(TWO, "CONNECTION", "Ok")
+        assert len(client.messages(since, TWO)) == 1
+        client.move_and_wait(2, 3)
+
+
 def test_an_abort_without_a_link_is_carried_out_when_it_is_back(link: str) -> None:
     with bench(link=link) as (simulator, client):
         under_way(client, 1, 5000)
