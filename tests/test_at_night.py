@@ -11,10 +11,13 @@ import contextlib
 import json
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
+import threading
 import time
+import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -213,6 +216,38 @@ def test_what_is_read_away_in_mid_move_leaves_a_doubt_or_the_truth(home: Path, s
         client.wait(lambda: client.state(ONE, ABSOLUTE) != "Busy" and client.position(1) == 100, "the truth")
         verified = client.value(ONE, "FOCUS_LINK_INFO", "POSITION") == "verified"
         assert client.state(ONE, ABSOLUTE) == ("Ok" if verified else "Alert")
+
+
+@pytest.mark.parametrize("data", [b"x" * 4096, b"hello\r\n" * 500, b"T1=+000000,C1=+000000\r\n" * 150])
+def test_garbage_as_fast_as_the_port_carries_it_ends_the_attempt(home: Path, data: bytes) -> None:
+    """The driver asks in vain, and can be asked meanwhile."""
+    ours, theirs = os.openpty()
+    over = threading.Event()
+
+    def pour() -> None:
+        while not over.is_set():
+            _, writable, _ = select.select([], [ours], [], 0.1)
+            if writable:
+                with contextlib.suppress(BlockingIOError):
+                    os.write(ours, data)
+
+    thread = threading.Thread(target=pour, name="garbage")
+    try:
+        tty.setraw(theirs)
+        os.set_blocking(ours, False)
+        thread.start()
+        with DriverProcess(home) as driver:
+            driver.client.settle(ONE)
+            driver.client.set_port(os.ttyname(theirs))
+            driver.client.new(ONE, "CONNECTION", {"CONNECT": "On"}, "Switch")
+            assert driver.client.ask(TWO, "POLLING_PERIOD", {"PERIOD_MS": 200}).state == "Ok"
+            driver.client.wait_state(ONE, "CONNECTION", "Alert")
+            assert "focus controller" in driver.client.wait_message("[ERROR]")
+    finally:
+        over.set()
+        thread.join()
+        os.close(ours)
+        os.close(theirs)
 
 
 # The wrong plug, and what else comes back
