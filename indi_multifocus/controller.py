@@ -143,9 +143,11 @@ class Controller:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
 
+        self._number = 0
+        """Of the last request; the main thread's own."""
+
         # Shared between the threads, under the lock.
         self._lock = _thread.allocate_lock()
-        self._number = 0
         self._wishes: dict[int, _Wishes] = {}
         self._want_open: tuple[PortSettings, int] | None = None
         self._want_close = False
@@ -193,9 +195,8 @@ class Controller:
 
         Returns the number that the snapshots of this attempt carry.
         """
+        attempt = self._new_number()
         with self._lock:
-            self._number += 1
-            attempt = self._number
             self._want_open = (settings, attempt)
             self._wishes.clear()
         if self._thread is None:
@@ -219,40 +220,36 @@ class Controller:
     def move(self, channel: int, steps: int, via: int | None = None) -> int:
         """Move to `steps` (controller steps), by way of `via` where backlash is taken up. Returns the request
         number."""
+        number = self._new_number()
         with self._lock:
-            self._number += 1
             wishes = self._wishes.setdefault(channel, _Wishes())
-            wishes.move, wishes.steps, wishes.via = self._number, steps, via
-            number = self._number
+            wishes.move, wishes.steps, wishes.via = number, steps, via
         self._say_at_once()
         return number
 
     def stop(self, channel: int) -> int:
         """Stop where it is, ahead of everything else; what was not sent yet is not sent. Returns the request number."""
+        number = self._new_number()
         with self._lock:
-            self._number += 1
             wishes = self._wishes.setdefault(channel, _Wishes())
-            wishes.stop, wishes.move, wishes.zero = self._number, 0, 0
-            number = self._number
+            wishes.stop, wishes.move, wishes.zero = number, 0, 0
         self._say_at_once()
         return number
 
     def zero(self, channel: int) -> int:
         """Stop and call this place 0. Returns the request number."""
+        number = self._new_number()
         with self._lock:
-            self._number += 1
             wishes = self._wishes.setdefault(channel, _Wishes())
-            wishes.zero, wishes.move = self._number, 0
-            number = self._number
+            wishes.zero, wishes.move = number, 0
         self._wake()
         return number
 
     def switch_fans(self, on: bool) -> int:
         """Fans on or off (second generation only). Returns the request number."""
+        number = self._new_number()
         with self._lock:
-            self._number += 1
-            self._want_fans = (on, self._number)
-            number = self._number
+            self._want_fans = (on, number)
         self._wake()
         return number
 
@@ -276,6 +273,10 @@ class Controller:
             os.close(write)
             os.close(self._wake_read)
         return True
+
+    def _new_number(self) -> int:
+        self._number += 1
+        return self._number
 
     def _say_at_once(self) -> None:
         """Carry out what is wanted in the caller's thread, unless the poll thread has its turn: then that does it.
@@ -321,7 +322,7 @@ class Controller:
             self._do_what_is_due(readable)
 
     def _do_what_is_due(self, readable: bool) -> None:
-        """`readable`: there is something to read on the port."""
+        """Close and open as the user wants, serve the open port, and tell. `readable`: there is something to read."""
         with self._lock:
             opening, self._want_open = self._want_open, None
             closing, self._want_close = self._want_close, False

@@ -50,7 +50,6 @@ MEASURE_S = 2.0
 """A temperature takes up to 1 s, in which nothing is answered; so while one is measured no silence is shorter
 than this."""
 
-
 GATHER_S = 0.005
 """A reply that comes byte by byte, over a real UART, is not read more often than this: each waking takes the processor
 as long as reading the whole. What is to be sent does not wait for it."""
