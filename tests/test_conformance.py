@@ -219,9 +219,9 @@ class Record:
         """The states that a property went through."""
         said = [said.state for said in self.scenes[scene] if said.name == name and said.kind == "set"]
         states = [state for state, _ in groupby(said)]
-        if self.device == LYNX and len(states) > 1 and states[0] == self.before[scene].get(name):
-            return states[1:]  # with each poll it tells what it told before
-        return states
+        # What went before is told again: a position on the way; and by FocusLynx, whatever there is, with each poll.
+        again = len(states) > 1 and states[0] == self.before[scene].get(name)
+        return states[1:] if again and (states[0] == "Busy" or self.device == LYNX) else states
 
 
 def defined(said: list[Said], properties: Mapping[str, Property]) -> dict[str, Property]:
@@ -231,6 +231,25 @@ def defined(said: list[Said], properties: Mapping[str, Property]) -> dict[str, P
         name: replace(copy.deepcopy(properties[name]), state=message.state, values=dict(message.values))
         for name, message in definitions.items()
     }
+
+
+def all_definitions(client: FocuserClient, device: str) -> list[Said]:
+    """The definitions of a device that is not connected yet, in their order, which begins with CONNECTION.
+
+    The client may have come in the midst of the first ones, so it waits for a row that has them all.
+    """
+
+    def longest() -> list[Said]:
+        rows: list[list[Said]] = []
+        for message in client.said:
+            if message[:3] == ("def", device, "CONNECTION"):
+                rows.append([])
+            if rows and message[:2] == ("def", device):
+                rows[-1].append(message)
+        found = max(rows, key=len, default=[])
+        return found if {message.name for message in found} == set(client.devices.get(device, ())) else []
+
+    return client.wait(longest, f"all that {device} defines")
 
 
 def settle(client: FocuserClient, device: str) -> None:
@@ -300,10 +319,10 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
 
 
 def record(client: FocuserClient, device: str, simulator: Simulator, moonlite: Moonlite) -> Record:
-    client.wait(lambda: client.property(device, "DEVICE_PORT_SCAN"), f"{device} to be defined")
-    settle(client, device)
     there = Record(device)
-    there.unconnected = defined([said for said in client.said if said.device == device], client.devices[device])
+    client.wait(lambda: client.property(device, "DEVICE_PORT_SCAN"), f"{device} to be defined")
+    there.unconnected = defined(all_definitions(client, device), client.devices[device])
+    settle(client, device)
     since = len(client.said)
     prepare(client, device, simulator, moonlite)
     if device == MOONLITE:
