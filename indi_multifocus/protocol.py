@@ -158,6 +158,9 @@ class Garbage:
 
 Reply = Union[Status, Acknowledged, NotUnderstood, Fans, Temperature, Garbage]
 
+SHORTEST_CHANNEL = len("T1=+000000,C1=+000000,")
+"""Bytes of one channel in a status; after the last there is `\\r\\n` in place of the comma."""
+
 # A sign and exactly six digits, or seven that do not begin with 0: what "%+07ld" prints within 7 digits.
 # Anything else is a line that was cut or overwritten (generation 2 beyond ±999999 does both).
 _CHANNEL = pattern(rb"T([1-9])=([+-](?:[1-9]\d{6}|\d{6})),C([1-9])=([+-](?:[1-9]\d{6}|\d{6}))")
@@ -242,9 +245,9 @@ class LineReader:
         return [line[:-1] if line[-1:] == b"\r" else line for line in lines]
 
     @property
-    def within(self) -> bool:
-        """Whether the beginning of a line has come, and not its end."""
-        return bool(self._rest)
+    def begun(self) -> bytes:
+        """The line of which the beginning has come, and not the end."""
+        return self._rest
 
     def clear(self) -> None:
         """Forget the beginning of a line."""
@@ -383,9 +386,14 @@ class Conversation:
         return QueryStatus().encode() * 2
 
     @property
-    def within_a_line(self) -> bool:
-        """Whether a reply has begun to come in, and not ended."""
-        return self._lines.within
+    def missing(self) -> int:
+        """How many bytes at least are still to come of a reply that has begun to come in; 0 when none has."""
+        begun = self._lines.begun
+        if not begun:
+            return 0
+        if begun[:1] != b"T" or self.channels is None:
+            return 1
+        return max(1, SHORTEST_CHANNEL * self.channels + 1 - len(begun))
 
     def more_to_send(self) -> bytes:
         """What the conversation itself has to say next while it synchronises; empty when nothing."""

@@ -50,9 +50,10 @@ MEASURE_S = 2.0
 """A temperature takes up to 1 s, in which nothing is answered; so while one is measured no silence is shorter
 than this."""
 
+BYTE_S = 10 / 9600
 GATHER_S = 0.005
-"""A reply that comes byte by byte, over a real UART, is not read more often than this: each waking takes the processor
-as long as reading the whole. What is to be sent does not wait for it."""
+"""A reply that comes byte by byte, over a real UART, is not read more often than this, nor sooner than its end can have
+come: each waking takes the processor as long as reading the whole. What is to be sent does not wait for it."""
 
 
 class LinkLost(Exception):
@@ -171,7 +172,7 @@ class Session:
                 self._fall_out_of_step(event.reason, now)
             else:
                 raise LinkLost(f"what answers on {self._name} is not a focus controller: {event.reason}")
-        self.listen_s = now + GATHER_S if self._conversation.within_a_line else 0.0
+        self.listen_s = now + min(GATHER_S, self._conversation.missing * BYTE_S)
         more = self._conversation.more_to_send()
         if more:
             self._asked_s = now

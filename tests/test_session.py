@@ -24,7 +24,17 @@ from indi_multifocus.protocol import (
     Synchronised,
     Zero,
 )
-from indi_multifocus.session import ASK_AGAIN_S, HANDSHAKE_S, IN_FLIGHT, MEASURE_S, Answer, LinkLost, Session
+from indi_multifocus.session import (
+    ASK_AGAIN_S,
+    BYTE_S,
+    GATHER_S,
+    HANDSHAKE_S,
+    IN_FLIGHT,
+    MEASURE_S,
+    Answer,
+    LinkLost,
+    Session,
+)
 
 TIMEOUT_S = 5.0
 PROBE = "28FF641E8C160497"
@@ -369,3 +379,14 @@ def test_a_port_that_takes_only_some_gets_the_rest_later(line: Line) -> None:
     while piece := line.written():
         came += piece
     assert came == b"1S\n" * len(stops)
+
+
+def test_a_reply_that_comes_byte_by_byte_is_left_alone_until_it_can_have_ended(line: Line) -> None:
+    line.send(QueryStatus())
+    line.written()
+    status = b"T1=+000000,C1=+000000,T2=+000000,C2=+000000\r\n"
+    sent = 0
+    for end, pause_s in ((1, GATHER_S), (30, GATHER_S), (len(status) - 1, BYTE_S), (len(status), 0.0)):
+        line.reply(status[sent:end])
+        sent = end
+        assert line.session.listen_s == pytest.approx(line.now + pause_s, abs=1e-9)
