@@ -31,16 +31,16 @@ FAR = 3000
 class Effort:
     """How many repetitions, how many seconds."""
 
-    aborts: int = 200
-    aborts_in_load: int = 120
-    arrivals: int = 40
-    arrivals_paced: int = 40
+    aborts: int = 120
+    aborts_in_load: int = 100
+    arrivals: int = 30
+    arrivals_paced: int = 30
     starts: int = 40
-    watch_s: float = 20.0
-    idle_s: float = 60.0
-    growth_s: float = 8.0
-    growth_aborts: int = 100
-    sets: int = 30
+    watch_s: float = 15.0
+    idle_s: float = 40.0
+    growth_s: float = 6.0
+    growth_aborts: int = 60
+    sets: int = 20
     status_batches: int = 20
 
 
