@@ -204,7 +204,7 @@ class Schedule:
             self._say(channel, "FOCUS_BACKLASH_STEPS", "Number", {"FOCUS_BACKLASH_VALUE": chance.choice((0, 20, 200))})
         elif what == "fans":
             self._say(1, "FAN", "Switch", {chance.choice(("INDI_ENABLED", "INDI_DISABLED")): "On"})
-        else:
+        elif self._noticed():
             self._forget(channel)
             self._say(channel, "CONNECTION", "Switch", {"DISCONNECT": "On"})
             self._watch(chance.choice((0.0, 0.1, 3.0)))

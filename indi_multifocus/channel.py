@@ -32,6 +32,9 @@ both, since at a short polling period three polls are less than the time for one
 POWER_CYCLE_S = 0.15
 """No controller loses its power and answers again within this."""
 
+ANY_TIME = (float("-inf"), float("inf"))
+"""When a move was sent that was lost with the link: before anything, or after it."""
+
 
 @dataclass(frozen=True)
 class ChannelState:
@@ -60,6 +63,8 @@ class Report:
     """The status was taken at some time from `asked_s` to `heard_s`."""
     unanswered: tuple[Order, ...] = ()
     """The channel's orders of which it is not known whether the controller has got them, oldest first."""
+    moves_s: tuple[float, ...] = ()
+    """When the moves among these were sent."""
     stop_waits: bool = False
     """A stop is wanted, and will be sent after this."""
     trouble: bool = False
@@ -103,6 +108,8 @@ class Channel:
         self._seen = 0
         self._seen_s: float | None = None
         self._ordered: set[int] = set()
+        self._moves_s: list[float] = []
+        """When it was given these."""
         # For the comparison of what it does with what it was told.
         self._expected: int | None = None
         """The target that the controller must have; None where that is not known."""
@@ -170,8 +177,9 @@ class Channel:
         self._stopped = not isinstance(order, Move)
         if isinstance(order, Move):
             self._ordered.add(order.target)
+            self._moves_s.append(sent_s)
         elif isinstance(order, Zero):
-            self._seen, self._seen_s, self._ordered = 0, sent_s, set()
+            self._seen, self._seen_s, self._ordered, self._moves_s = 0, sent_s, set(), []
 
     def link_lost(self, unanswered: Iterable[tuple[Order, int]]) -> None:
         """Until a status tells nobody knows what became of these orders, given with the numbers of their requests.
@@ -185,6 +193,7 @@ class Channel:
             if isinstance(order, Move):
                 self._lost_move = order.target
                 self._ordered.add(order.target)
+                self._moves_s += ANY_TIME
             else:
                 self._lost_zero = True
         if self._unconfirmed and self._lost_move is None:
@@ -242,9 +251,16 @@ class Channel:
         stopped = self._stopped or report.stop_waits or report.is_under_way(Stop)
         ordered = self._ordered | report.targets_under_way
         arrived = report.at_rest and (report.current in ordered or (bool(ordered) and not stopped))
-        # The way to a new target may have begun at the end of the last, which it never reached.
-        turned = self._target not in (self._current, report.target) and report.target in ordered
-        return impossible or arrived or turned
+        return impossible or arrived or self._may_have_turned(report, ordered)
+
+    def _may_have_turned(self, report: Report, ordered: set[int]) -> bool:
+        """Whether its way, or that to where it was stopped, may have begun at an end that it never reached."""
+        went = self._target != self._current
+        ends = ordered | {self._target} if went else ordered
+        if len(ends) < 2 or (not report.at_rest and report.target == self._target):
+            return False
+        moves_s = [*self._moves_s, *report.moves_s, *([self._seen_s] if went and self._seen_s is not None else [])]
+        return max(moves_s) - min(moves_s) >= POWER_CYCLE_S
 
     def _settle_lost(self, report: Report) -> None:
         """The link was lost before a move or zero was answered: did the controller take it?"""
@@ -278,6 +294,7 @@ class Channel:
         under_way = report.targets_under_way
         self._unconfirmed = bool(under_way)
         self._ordered = under_way if report.at_rest else under_way | {report.target}
+        self._moves_s = list(report.moves_s)
 
     def _compare(self) -> str:
         """What it does that it was not told, where all that it was told is answered."""

@@ -534,6 +534,7 @@ class Controller:
                 asked_s,
                 now,
                 unanswered=tuple(order for order, _ in session.orders(channel.number)),
+                moves_s=tuple(session.moves_s(channel.number)),
                 stop_waits=self._stop_is_wished(channel.number),
                 trouble=trouble,
             )

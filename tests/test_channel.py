@@ -36,10 +36,11 @@ class Told:
         self, at_s: float, target: int, current: int, *unanswered: Order, timeout_s: float | None = None, **more: Any
     ) -> Order | None:
         """A status that was asked for, taken and heard at the same moment."""
-        return self.channel.status(Report(target, current, at_s, at_s, unanswered, **more), timeout_s)
+        moves_s = tuple(at_s for order in unanswered if isinstance(order, Move))
+        return self.channel.status(Report(target, current, at_s, at_s, unanswered, moves_s, **more), timeout_s)
 
-    def move(self, steps: int, via: int | None = None, *, answered: bool = True) -> Order:
-        return self._order(self.channel.move(steps, via), answered)
+    def move(self, steps: int, via: int | None = None, *, answered: bool = True, at_s: float = 0.0) -> Order:
+        return self._order(self.channel.move(steps, via), answered, at_s)
 
     def zero(self, at_s: float = 0.0, *, answered: bool = True) -> Order:
         return self._order(self.channel.zero(), answered, at_s)
@@ -506,6 +507,34 @@ def test_the_way_to_a_new_target_may_have_begun_at_the_false_end_of_the_last(tol
     told.status(1.0, 500, 97)
     move = told.move(600, answered=False)
     told.status(8.0, 600, 505, move, trouble=True)
+    assert told.state.doubts == 1
+
+
+def test_so_may_the_way_to_where_it_was_stopped(told: Told) -> None:
+    told.move(500)
+    told.status(1.0, 500, 97)
+    told.move(600, at_s=7.0)
+    told.stop()
+    told.status(8.0, 505, 505, trouble=True)
+    assert told.state.doubts == 1
+
+
+def test_two_targets_that_no_status_has_told_of_are_ends_too(told: Told) -> None:
+    told.move(-10, at_s=3.0)
+    told.status(4.1, -55, -11, told.move(-55, answered=False), trouble=True)
+    assert told.state.doubts == 1
+
+
+def test_targets_that_were_sent_at_once_had_no_power_cycle_between_them(told: Told) -> None:
+    told.move(-100, at_s=4.0)
+    told.move(100, at_s=4.0 + POWER_CYCLE_S / 2)
+    told.status(4.4, 100, 20, trouble=True)
+    assert told.state.doubts == 0
+
+
+def test_of_what_was_lost_with_the_link_nobody_knows_when_it_came(told: Told) -> None:
+    told.lose_link(told.move(-100, answered=False), told.move(100, answered=False))
+    told.status(4.4, 100, 20, trouble=True)
     assert told.state.doubts == 1
 
 

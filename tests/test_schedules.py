@@ -161,6 +161,20 @@ def test_answers_that_pass_for_those_that_were_lost_prove_no_arrival(story: Stor
     assert story.box.shaft_steps(1) < 39
 
 
+def test_a_stop_on_a_way_that_began_at_a_false_end_is_no_place_to_believe(story: Story) -> None:
+    story.move(-40)
+    story.world.run_for(0.3)
+    story.box.power_off()
+    story.world.run_for(0.3)
+    story.box.power_on()
+    story.move(-500)
+    story.world.run_for(0.1)
+    story.new("FOCUS_ABORT_MOTION", "Switch", "ABORT", "On")
+    state, position = story.shown
+    assert abs(story.box.shaft_steps(1) - position) > 2, "it did not go as the story wants it"
+    assert state == "Alert"
+
+
 def test_a_move_that_was_given_up_is_not_sent_before_the_one_that_replaced_it(story: Story) -> None:
     sent: list[str] = []
     story.world.trace = sent.append
