@@ -167,8 +167,9 @@ def test_a_stop_on_a_way_that_began_at_a_false_end_is_no_place_to_believe(story:
     story.box.power_off()
     story.world.run_for(0.3)
     story.box.power_on()
+    story.box.latency_s = 0.15
     story.move(-500)
-    story.world.run_for(0.1)
+    story.world.run_for(0.05)
     story.new("FOCUS_ABORT_MOTION", "Switch", "ABORT", "On")
     state, position = story.shown
     assert abs(story.box.shaft_steps(1) - position) > 2, "it did not go as the story wants it"
