@@ -33,7 +33,6 @@ POWER_CYCLE_S = 0.15
 """No controller loses its power and answers again within this."""
 
 ANY_TIME = (float("-inf"), float("inf"))
-"""When a move was sent that was lost with the link: before anything, or after it."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,6 @@ class Report:
     """The status was taken at some time from `asked_s` to `heard_s`."""
     unanswered: tuple[Order, ...] = ()
     """The channel's orders of which it is not known whether the controller has got them, oldest first."""
-    moves_s: tuple[float, ...] = ()
-    """When the moves among these were sent."""
     stop_waits: bool = False
     """A stop is wanted, and will be sent after this."""
     trouble: bool = False
@@ -73,11 +70,6 @@ class Report:
     @property
     def at_rest(self) -> bool:
         return self.target == self.current
-
-    @property
-    def targets_under_way(self) -> set[int]:
-        """Of the moves that the controller may have got."""
-        return {order.target for order in self.unanswered if isinstance(order, Move)}
 
     def is_under_way(self, kind: type[Order]) -> bool:
         """Whether the controller may have got an order of this kind."""
@@ -104,12 +96,11 @@ class Channel:
         """Where the second leg of a move leads that has not begun."""
         self._unconfirmed = False
         """A move was ordered, and no status yet tells of it."""
-        # For doubts: where it was last known to be, and when; and the targets that it may have been given since.
+        # For doubts: where it was last known to be, and when; and the targets that it may have had since, each with the
+        # first and the last moment at which it may have been told.
         self._seen = 0
         self._seen_s: float | None = None
-        self._ordered: set[int] = set()
-        self._moves_s: list[float] = []
-        """When it was given these."""
+        self._ordered: dict[int, tuple[float, float]] = {}
         # For the comparison of what it does with what it was told.
         self._expected: int | None = None
         """The target that the controller must have; None where that is not known."""
@@ -140,13 +131,18 @@ class Channel:
 
     # --- What it is asked: each returns the order to send -------------------------------------------------------------
 
-    def move(self, steps: int, via: int | None = None) -> Move:
+    def move(self, steps: int, via: int | None, now: float) -> Move:
         """Move to `steps`; by way of `via`, if that is given, where the second leg follows by itself."""
         self._fault = ""
         self.deadline_s = None
-        self._unconfirmed = True
         self._then = None if via is None else steps
-        return Move(self.number, steps if via is None else via)
+        return self._go(steps if via is None else via, now)
+
+    def _go(self, target: int, now: float) -> Move:
+        self._unconfirmed = True
+        first_s, _ = self._ordered.get(target, (now, now))
+        self._ordered[target] = (first_s, now)
+        return Move(self.number, target)
 
     def zero(self) -> Zero:
         """Stop, and call this place 0."""
@@ -175,11 +171,8 @@ class Channel:
         self.settled = max(self.settled, request)
         self._expected = order.target if isinstance(order, Move) else None
         self._stopped = not isinstance(order, Move)
-        if isinstance(order, Move):
-            self._ordered.add(order.target)
-            self._moves_s.append(sent_s)
-        elif isinstance(order, Zero):
-            self._seen, self._seen_s, self._ordered, self._moves_s = 0, sent_s, set(), []
+        if isinstance(order, Zero):
+            self._seen, self._seen_s, self._ordered = 0, sent_s, {}
 
     def link_lost(self, unanswered: Iterable[tuple[Order, int]]) -> None:
         """Until a status tells nobody knows what became of these orders, given with the numbers of their requests.
@@ -192,8 +185,8 @@ class Channel:
             self.settled = max(self.settled, request)
             if isinstance(order, Move):
                 self._lost_move = order.target
-                self._ordered.add(order.target)
-                self._moves_s += ANY_TIME
+                first_s, _ = self._ordered.get(order.target, ANY_TIME)
+                self._ordered[order.target] = (first_s, float("inf"))
             else:
                 self._lost_zero = True
         if self._unconfirmed and self._lost_move is None:
@@ -224,7 +217,7 @@ class Channel:
         if wrong:
             return self._fail(f"{wrong}, as if a command had come out wrong: the motor was stopped")
         if report.at_rest:
-            return self._next_leg()
+            return self._next_leg(report.heard_s)
         if self._idle_polls >= STALL_POLLS and report.heard_s - self._progress_s >= STALL_S:
             return self._fail(f"stalled at {self._current} on the way to {self._target}: the motor was stopped")
         # By a status from after the deadline: where we slept ourselves, it may have arrived long ago.
@@ -234,33 +227,36 @@ class Channel:
 
     def _is_doubtful(self, report: Report) -> bool:
         """Whether what the report says is a claim, which nobody can know to be true."""
-        if self._seen_s is None or report.current == self._seen:
+        if self._seen_s is None:
             return False
         if report.target == report.current == 0 and (self._lost_zero or report.is_under_way(Zero)):
             return False
+        is_elsewhere = report.current != self._seen
         # Nobody ordered it: maybe a zero that was meant for another channel.
-        if report.at_rest and not report.unanswered and self._expected not in (None, report.target):
+        if is_elsewhere and report.at_rest and not report.unanswered and self._expected not in (None, report.target):
             return True
         unseen_s = report.heard_s - self._seen_s
         impossible = not self.motion.could_travel(report.current - self._seen, unseen_s)
         if not report.trouble:
             return self.motion.speed_is_measured and impossible
-        if unseen_s < POWER_CYCLE_S:
-            return impossible
+        return impossible or (unseen_s >= POWER_CYCLE_S and self._may_follow_a_false_end(report, is_elsewhere))
+
+    def _may_follow_a_false_end(self, report: Report, is_elsewhere: bool) -> bool:
+        """Whether only the controller's word says that it was at one of its targets, or went on from one."""
         # Where it was not sent to it stands because of a stop, or because an order came out wrong.
         stopped = self._stopped or report.stop_waits or report.is_under_way(Stop)
-        ordered = self._ordered | report.targets_under_way
-        arrived = report.at_rest and (report.current in ordered or (bool(ordered) and not stopped))
-        return impossible or arrived or self._may_have_turned(report, ordered)
-
-    def _may_have_turned(self, report: Report, ordered: set[int]) -> bool:
-        """Whether its way, or that to where it was stopped, may have begun at an end that it never reached."""
-        went = self._target != self._current
-        ends = ordered | {self._target} if went else ordered
-        if len(ends) < 2 or (not report.at_rest and report.target == self._target):
-            return False
-        moves_s = [*self._moves_s, *report.moves_s, *([self._seen_s] if went and self._seen_s is not None else [])]
-        return max(moves_s) - min(moves_s) >= POWER_CYCLE_S
+        arrived = report.current in self._ordered or (bool(self._ordered) and not stopped)
+        if report.at_rest and is_elsewhere and arrived:
+            return True
+        # The way to its target, or to where it was stopped, may have begun at the end of another, which it never
+        # reached: where there was time to lose power and come back between the two orders.
+        on_its_way_to = self._ordered if report.at_rest and stopped else {report.target} & self._ordered.keys()
+        return any(
+            self._ordered[target][1] - first_s >= POWER_CYCLE_S
+            for target in on_its_way_to
+            for other, (first_s, _) in self._ordered.items()
+            if other != target
+        )
 
     def _settle_lost(self, report: Report) -> None:
         """The link was lost before a move or zero was answered: did the controller take it?"""
@@ -291,10 +287,12 @@ class Channel:
         self._target, self._current = report.target, report.current
         self._seen, self._seen_s = report.current, report.asked_s
         self._request = self.settled
-        under_way = report.targets_under_way
-        self._unconfirmed = bool(under_way)
-        self._ordered = under_way if report.at_rest else under_way | {report.target}
-        self._moves_s = list(report.moves_s)
+        targets = [order.target for order in report.unanswered if isinstance(order, Move)]
+        self._unconfirmed = bool(targets)
+        # What has no answer may have to be said again.
+        self._ordered = dict.fromkeys(targets, (report.asked_s, report.heard_s))
+        if not report.at_rest:
+            self._ordered.setdefault(report.target, (report.asked_s, report.asked_s))
 
     def _compare(self) -> str:
         """What it does that it was not told, where all that it was told is answered."""
@@ -306,12 +304,11 @@ class Channel:
             return ""
         return f"the motor goes to {self._target}, and was to go to {expected}"
 
-    def _next_leg(self) -> Move | None:
+    def _next_leg(self, now: float) -> Move | None:
         if self._then is None or self._unconfirmed:
             return None
         self._target, self._then = self._then, None
-        self._unconfirmed = True
-        return Move(self.number, self._target)
+        return self._go(self._target, now)
 
     def _fail(self, fault: str) -> Stop:
         self._fault = fault

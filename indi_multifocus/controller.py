@@ -534,7 +534,6 @@ class Controller:
                 asked_s,
                 now,
                 unanswered=tuple(order for order, _ in session.orders(channel.number)),
-                moves_s=tuple(session.moves_s(channel.number)),
                 stop_waits=self._stop_is_wished(channel.number),
                 trouble=trouble,
             )
@@ -631,7 +630,7 @@ class Controller:
         except CommandError as error:
             channel.refuse(request, str(error))
             return False
-        self._send(session, channel.move(steps, via), request)
+        self._send(session, channel.move(steps, via, time.monotonic()), request)
         return True
 
     def _carry_out_fans(self, session: Session) -> None:

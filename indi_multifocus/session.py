@@ -304,11 +304,6 @@ class Session:
         orders = [(sent.command, sent.request) for sent in self.unanswered() if isinstance(sent.command, ORDERS)]
         return [(order, request) for order, request in orders if order.channel == channel]
 
-    def moves_s(self, channel: int) -> list[float]:
-        """When the moves among them were sent."""
-        moves = [(sent.command, sent.sent_s) for sent in self.unanswered() if isinstance(sent.command, Move)]
-        return [sent_s for move, sent_s in moves if move.channel == channel]
-
     def awaits(self, kind: type[Command]) -> bool:
         """Whether the answer to such a command is on its way."""
         return any(isinstance(sent.command, kind) for sent in self._sent)

@@ -26,6 +26,7 @@ class Told:
     def __init__(self, at: int = 0) -> None:
         self.channel = Channel(1, 2)
         self.number = 0
+        self.heard_s = 0.0
         self.status(0.0, at, at)
 
     @property
@@ -36,11 +37,13 @@ class Told:
         self, at_s: float, target: int, current: int, *unanswered: Order, timeout_s: float | None = None, **more: Any
     ) -> Order | None:
         """A status that was asked for, taken and heard at the same moment."""
-        moves_s = tuple(at_s for order in unanswered if isinstance(order, Move))
-        return self.channel.status(Report(target, current, at_s, at_s, unanswered, moves_s, **more), timeout_s)
+        self.heard_s = at_s
+        return self.channel.status(Report(target, current, at_s, at_s, unanswered, **more), timeout_s)
 
-    def move(self, steps: int, via: int | None = None, *, answered: bool = True, at_s: float = 0.0) -> Order:
-        return self._order(self.channel.move(steps, via), answered, at_s)
+    def move(self, steps: int, via: int | None = None, *, answered: bool = True, at_s: float | None = None) -> Order:
+        """`at_s`: when it is ordered, if not at the moment of the last status."""
+        now = self.heard_s if at_s is None else at_s
+        return self._order(self.channel.move(steps, via, now), answered, now)
 
     def zero(self, at_s: float = 0.0, *, answered: bool = True) -> Order:
         return self._order(self.channel.zero(), answered, at_s)
@@ -267,6 +270,13 @@ def test_a_motor_that_goes_where_nobody_sent_it_is_stopped(told: Told) -> None:
     told.move(100)
     assert told.status(0.1, 700, 9) == Stop(1)
     assert told.state.fault.startswith("the motor goes to 700, and was to go to 100")
+
+
+def test_a_motor_that_stays_where_it_was_has_a_wrong_command_and_no_doubtful_place(told: Told) -> None:
+    told.move(100)
+    assert told.status(0.1, 0, 0) == Stop(1)
+    assert told.state.fault.startswith("the motor goes to 0, and was to go to 100")
+    assert told.state.doubts == 0
 
 
 def test_a_motor_that_runs_after_a_stop_is_stopped_again(told: Told) -> None:
@@ -505,37 +515,107 @@ def test_a_place_to_which_somebody_else_took_it_meanwhile_is_believed(told: Told
 def test_the_way_to_a_new_target_may_have_begun_at_the_false_end_of_the_last(told: Told) -> None:
     told.move(500)
     told.status(1.0, 500, 97)
-    move = told.move(600, answered=False)
+    move = told.move(600, answered=False, at_s=7.0)
     told.status(8.0, 600, 505, move, trouble=True)
     assert told.state.doubts == 1
 
 
-def test_so_may_the_way_to_where_it_was_stopped(told: Told) -> None:
+def test_so_it_may_where_it_just_passes_the_place_at_which_it_was_seen_last(told: Told) -> None:
     told.move(500)
     told.status(1.0, 500, 97)
-    told.move(600, at_s=7.0)
+    told.move(98)
+    told.move(96, at_s=5.0)
+    told.status(9.0, 96, 97, trouble=True)
+    assert told.state.doubts == 1
+
+
+def test_who_was_sent_away_and_back_while_nobody_saw_it_is_doubted_where_it_was(told: Told) -> None:
+    told.move(500)
+    told.status(1.0, 500, 97)
+    told.move(97, at_s=5.0)
+    told.status(9.0, 97, 97, trouble=True)
+    assert told.state.doubts == 1
+
+
+@pytest.mark.parametrize("place", [505, 97])
+def test_so_may_the_way_to_where_it_was_stopped(told: Told, place: int) -> None:
+    told.move(500)
+    told.status(1.0, 500, 97)
+    told.move(-600, at_s=7.0)
     told.stop()
-    told.status(8.0, 505, 505, trouble=True)
+    told.status(8.0, place, place, trouble=True)
     assert told.state.doubts == 1
 
 
-def test_two_targets_that_no_status_has_told_of_are_ends_too(told: Told) -> None:
-    told.move(-10, at_s=3.0)
-    told.status(4.1, -55, -11, told.move(-55, answered=False), trouble=True)
+def test_of_two_ways_that_nobody_saw_the_second_may_have_begun_at_a_false_end(told: Told) -> None:
+    told.move(500)
+    told.move(40, at_s=2.0)
+    told.status(9.0, 40, 60, trouble=True)
     assert told.state.doubts == 1
 
 
-def test_targets_that_were_sent_at_once_had_no_power_cycle_between_them(told: Told) -> None:
-    told.move(-100, at_s=4.0)
-    told.move(100, at_s=4.0 + POWER_CYCLE_S / 2)
-    told.status(4.4, 100, 20, trouble=True)
+def test_a_motor_that_still_goes_its_old_way_never_got_the_new_orders(told: Told) -> None:
+    told.move(5000)
+    told.status(1.0, 5000, 97)
+    told.lose_link(told.move(100, answered=False, at_s=1.5), told.stop(answered=False))
+    told.status(4.0, 5000, 390, stop_waits=True, trouble=True)
     assert told.state.doubts == 0
 
 
-def test_of_what_was_lost_with_the_link_nobody_knows_when_it_came(told: Told) -> None:
-    told.lose_link(told.move(-100, answered=False), told.move(100, answered=False))
-    told.status(4.4, 100, 20, trouble=True)
+def test_two_orders_within_a_moment_leave_no_time_for_a_loss_of_power_between_them(told: Told) -> None:
+    told.move(500)
+    told.move(40, at_s=0.1)
+    told.status(1.0, 40, 20, trouble=True)
+    assert (told.state.doubts, told.state.moving) == (0, True)
+
+
+def test_orders_that_were_lost_with_the_link_may_come_at_any_time(told: Told) -> None:
+    told.lose_link(told.move(500, answered=False), told.move(40, answered=False, at_s=0.1))
+    told.status(1.0, 40, 20, trouble=True)
     assert told.state.doubts == 1
+
+
+def test_but_one_that_is_said_again_comes_as_late_as_that(told: Told) -> None:
+    first = told.move(500, answered=False)
+    second = told.move(40, answered=False, at_s=0.1)
+    told.channel.status(Report(500, 20, 5.0, 5.5, (first, second), trouble=True), None)
+    told.status(9.0, 40, 60, trouble=True)
+    assert told.state.doubts == 1
+
+
+@pytest.mark.parametrize("again_s", [(1.0, 1.05), (0.0, 5.0)])
+def test_of_orders_to_and_fro_the_first_one_way_and_the_last_the_other_count(
+    told: Told, again_s: tuple[float, float]
+) -> None:
+    for steps, at_s in zip((500, 40, 500, 40), (0.0, 0.0, *again_s)):
+        told.move(steps, at_s=at_s)
+    told.status(9.0, 40, 60, trouble=True)
+    assert told.state.doubts == 1
+
+
+def test_the_same_order_again_leads_nowhere_else(told: Told) -> None:
+    told.move(5000)
+    told.status(1.0, 5000, 97)
+    told.lose_link(told.move(5000, answered=False, at_s=5.0))
+    told.status(9.0, 5000, 870, trouble=True)
+    assert told.state.doubts == 0
+
+
+def test_where_it_was_to_go_before_a_zero_does_not_count_after_it(told: Told) -> None:
+    told.move(500)
+    told.status(1.0, 500, 97)
+    told.zero(2.0)
+    told.move(40, at_s=3.0)
+    told.lose_link()
+    told.status(3.2, 40, 19, trouble=True)
+    assert (told.state.doubts, told.state.moving) == (0, True)
+
+
+def test_a_motor_that_is_still_where_it_was_was_not_sent_away(told: Told) -> None:
+    told.lose_link(told.move(500, answered=False), told.move(40, answered=False))
+    told.status(9.0, 0, 0, trouble=True)
+    assert told.state.doubts == 0
+    assert "took the move to 40" in told.state.fault
 
 
 def test_no_power_comes_back_within_a_moment(told: Told) -> None:
@@ -679,7 +759,7 @@ class Motor:
         self.number += 1
         order: Order = Move(1, steps)
         if what == "move":
-            order = self.channel.move(steps)
+            order = self.channel.move(steps, None, self.now_s)
         elif what == "stop":
             order = self.channel.stop(self.number)
         else:

@@ -143,6 +143,20 @@ def test_an_earlier_target_is_no_arrival_after_a_restart(story: Story) -> None:
     assert story.shown == ("Alert", 5000)
 
 
+def test_the_place_that_is_shown_is_no_way_back_to_it_after_a_loss_of_power(story: Story) -> None:
+    story.move(255)
+    story.world.run_for(1.0)
+    story.box.power_off()
+    story.world.run_for(0.3)
+    story.box.power_on()
+    story.box.silent = True
+    shown = int(story.world.view.values[DEVICE, "ABS_FOCUS_POSITION"]["FOCUS_ABSOLUTE_POSITION"])
+    story.move(shown)
+    story.world.run_for(10.0)
+    story.box.silent = False
+    assert story.shown == ("Alert", shown)
+
+
 def test_answers_that_pass_for_those_that_were_lost_prove_no_arrival(story: Story) -> None:
     story.move(40)
     assert story.world.driver is not None
