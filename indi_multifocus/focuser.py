@@ -682,16 +682,17 @@ class Focuser:
     def _check_departure(self, snapshot: Snapshot) -> None:
         """A move that an earlier run of the driver did not see the end of: can the controller's word be taken?"""
         move, state = self.memory.departure, self._state
-        if move is None or state is None or state.moving:
+        if move is None or state is None:
             return
         motor = Motion(NOMINAL_STEPS_PER_S[snapshot.generation or 1])
-        rebooted = move.boot != this_boot()
-        # Any place but the first may be one that the controller was to go to: a turning point, or an earlier target.
-        if state.current != move.start and (
-            rebooted or not motor.could_travel(state.current - move.start, max(0.0, uptime_s() - move.time_s))
-        ):
+        impossible = not motor.could_travel(state.current - move.start, max(0.0, uptime_s() - move.time_s))
+        # A motor that moves has power, and is seen to its end. Where it stands, any place but the first may be one that
+        # the controller was to go to: a turning point, or an earlier target.
+        rebooted = not state.moving and state.current != move.start and move.boot != this_boot()
+        if impossible or rebooted:
             self.memory.unverified = True
-        self.memory.departure = None
+        if not state.moving:
+            self.memory.departure = None
         self.memory.save()
 
     def _finish_abort(self) -> None:

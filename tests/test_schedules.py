@@ -157,6 +157,20 @@ def test_the_place_that_is_shown_is_no_way_back_to_it_after_a_loss_of_power(stor
     assert story.shown == ("Alert", shown)
 
 
+def test_a_way_that_a_new_driver_finds_cannot_have_begun_at_a_false_end(story: Story) -> None:
+    story.move(-2000)
+    story.world.run_for(0.03)
+    story.box.power_off()
+    story.world.run_for(0.2)
+    story.box.power_on()
+    story.box.silent = True
+    story.move(1)
+    story.world.run_for(0.1)
+    story.box.silent = False
+    story.restart()
+    assert story.shown == ("Alert", 1.0)
+
+
 def test_answers_that_pass_for_those_that_were_lost_prove_no_arrival(story: Story) -> None:
     story.move(40)
     assert story.world.driver is not None
