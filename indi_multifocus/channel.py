@@ -14,7 +14,8 @@ The theory: a status is the controller's word, and it can be wrong or be about s
   command came out wrong on the line and the motor runs where nobody sent it.
 - The target is written to EEPROM when the order comes, and a controller that lost its power takes it for the place
   where the motor stands (main.c, both generations). So an arrival is believed where the motor could have come so far
-  since it was last seen, and nothing happened to the line meanwhile; all else is a claim, which is counted in `doubts`.
+  since it was last seen, and nothing happened to the line meanwhile. All else is a claim, and so is the end of a way
+  that may have begun at such a place. Claims are counted in `doubts`.
 """
 
 from __future__ import annotations
@@ -82,10 +83,10 @@ class Channel:
     def __init__(self, number: int, generation: int, former: Channel | None = None) -> None:
         """`former`: the channel of this number of another controller, which was there before this one."""
         self.number = number
-        self.motion = Motion(NOMINAL_STEPS_PER_S[generation])
+        self._motion = Motion(NOMINAL_STEPS_PER_S[generation])
         self.settled: int = former.settled if former is not None else 0
         """The last request that was answered, refused or given up: the next status reflects it."""
-        self.deadline_s: float | None = None
+        self._deadline_s: float | None = None
         """When the move under way has failed, unless it has arrived."""
         self._request = 0
         self._fault = ""
@@ -105,7 +106,7 @@ class Channel:
         self._expected: int | None = None
         """The target that the controller must have; None where that is not known."""
         self._stopped = False
-        """It acknowledged a stop or a zero, and has had no move since."""
+        """It acknowledged a stop or a zero, and no status has shown yet what came of that."""
         # Orders that were lost with the link, until a status tells what came of them.
         self._lost_move: int | None = None
         self._lost_zero = False
@@ -116,7 +117,7 @@ class Channel:
 
     @property
     def moving(self) -> bool:
-        return self._unconfirmed or self.motion.moving
+        return self._unconfirmed or self._motion.moving
 
     @property
     def state(self) -> ChannelState:
@@ -134,7 +135,7 @@ class Channel:
     def move(self, steps: int, via: int | None, now: float) -> Move:
         """Move to `steps`; by way of `via`, if that is given, where the second leg follows by itself."""
         self._fault = ""
-        self.deadline_s = None
+        self._deadline_s = None
         self._then = None if via is None else steps
         return self._go(steps if via is None else via, now)
 
@@ -211,7 +212,7 @@ class Channel:
         self._watch_progress(report)
         self._set_deadline(report, move_timeout_s)
         halted = self._stopped or doubtful
-        self.motion.status(report.asked_s, report.heard_s, report.target, report.current, halted=halted)
+        self._motion.status(report.asked_s, report.heard_s, report.target, report.current, halted=halted)
         self._take(report)
         wrong = "" if report.unanswered else self._compare()
         if wrong:
@@ -221,7 +222,7 @@ class Channel:
         if self._idle_polls >= STALL_POLLS and report.heard_s - self._progress_s >= STALL_S:
             return self._fail(f"stalled at {self._current} on the way to {self._target}: the motor was stopped")
         # By a status from after the deadline: where we slept ourselves, it may have arrived long ago.
-        if self.deadline_s is not None and report.asked_s >= self.deadline_s:
+        if self._deadline_s is not None and report.asked_s >= self._deadline_s:
             return self._fail(f"did not reach {self._target} in time: the motor was stopped")
         return None
 
@@ -236,9 +237,9 @@ class Channel:
         if is_elsewhere and report.at_rest and not report.unanswered and self._expected not in (None, report.target):
             return True
         unseen_s = report.heard_s - self._seen_s
-        impossible = not self.motion.could_travel(report.current - self._seen, unseen_s)
+        impossible = not self._motion.could_travel(report.current - self._seen, unseen_s)
         if not report.trouble:
-            return self.motion.speed_is_measured and impossible
+            return self._motion.speed_is_measured and impossible
         return impossible or (unseen_s >= POWER_CYCLE_S and self._may_follow_a_false_end(report, is_elsewhere))
 
     def _may_follow_a_false_end(self, report: Report, is_elsewhere: bool) -> bool:
@@ -277,11 +278,11 @@ class Channel:
 
     def _set_deadline(self, report: Report, move_timeout_s: float | None) -> None:
         if report.at_rest:
-            self.deadline_s = None
-        elif report.target != self._target or self.deadline_s is None:
+            self._deadline_s = None
+        elif report.target != self._target or self._deadline_s is None:
             if move_timeout_s is None:
-                move_timeout_s = self.motion.travel_time_s(report.target - report.current) * 1.5 + 10.0
-            self.deadline_s = report.heard_s + move_timeout_s
+                move_timeout_s = self._motion.travel_time_s(report.target - report.current) * 1.5 + 10.0
+            self._deadline_s = report.heard_s + move_timeout_s
 
     def _take(self, report: Report) -> None:
         self._target, self._current = report.target, report.current
@@ -313,7 +314,7 @@ class Channel:
     def _fail(self, fault: str) -> Stop:
         self._fault = fault
         self._then = None
-        self.deadline_s = None
+        self._deadline_s = None
         self._idle_polls = 0
         # The stop goes by a number above 0, also where nobody has asked for anything yet.
         self.settled = max(self.settled, 1)
@@ -323,9 +324,9 @@ class Channel:
 
     def plan_poll(self, poll_s: float, now: float, round_trip_s: float, period_s: float) -> float:
         """When to ask, in place of `poll_s`, so that the end of the move, or of its time, is seen at once."""
-        if self.deadline_s is not None:
-            poll_s = min(poll_s, max(now, self.deadline_s))
-        arrival_s = self.motion.arrival_s()
+        if self._deadline_s is not None:
+            poll_s = min(poll_s, max(now, self._deadline_s))
+        arrival_s = self._motion.arrival_s()
         if arrival_s is None:
             return poll_s
         # The status is taken when the query has gone out, 2 of the some 48 bytes that a round trip carries.

@@ -366,7 +366,7 @@ def test_a_move_that_takes_too_long_is_stopped(told: Told) -> None:
     told.move(5000)
     told.status(1.0, 5000, 5, timeout_s=3.0)
     assert told.status(3.9, 5000, 300, timeout_s=3.0) is None
-    assert told.channel.plan_poll(9.0, 3.9, 0.0, 5.0) == told.channel.deadline_s == 4.0
+    assert told.channel.plan_poll(9.0, 3.9, 0.0, 5.0) == told.channel._deadline_s == 4.0
     assert told.status(4.0, 5000, 310, timeout_s=3.0) == Stop(1)
     assert told.state.fault == "did not reach 5000 in time: the motor was stopped"
     assert told.status(5.0, 5000, 320, timeout_s=3.0) is None, "once"
@@ -385,7 +385,7 @@ def test_an_old_status_does_not_tell_that_a_move_takes_too_long(told: Told) -> N
 def test_without_a_limit_a_move_has_more_time_than_it_needs(told: Told) -> None:
     told.move(1000)
     told.status(1.0, 1000, 0)
-    assert told.channel.deadline_s == pytest.approx(1.0 + 1000 / SPEED * 1.5 + 10.0)
+    assert told.channel._deadline_s == pytest.approx(1.0 + 1000 / SPEED * 1.5 + 10.0)
 
 
 def test_a_new_move_has_its_own_time(told: Told) -> None:
@@ -393,15 +393,15 @@ def test_a_new_move_has_its_own_time(told: Told) -> None:
     told.status(1.0, 5000, 5, timeout_s=3.0)
     told.move(5000)
     told.status(2.0, 5000, 90, timeout_s=3.0)
-    assert told.channel.deadline_s == 5.0
+    assert told.channel._deadline_s == 5.0
     told.move(6000)
     told.status(3.0, 6000, 180, timeout_s=3.0)
-    assert told.channel.deadline_s == 6.0
+    assert told.channel._deadline_s == 6.0
     told.lose_link()
     told.status(4.0, 9000, 270, timeout_s=3.0, trouble=True)
-    assert told.channel.deadline_s == 7.0, "somebody else's"
+    assert told.channel._deadline_s == 7.0, "somebody else's"
     told.status(5.0, 9000, 9000, timeout_s=3.0)
-    assert told.channel.deadline_s is None
+    assert told.channel._deadline_s is None
 
 
 # Doubts: nothing happened to the line
