@@ -109,6 +109,29 @@ def test_a_joined_server_that_restarts_is_joined_again(make_chain: Any, until: A
     assert f"connected to the INDI server localhost:{chain.indi_port}" in chain.log
 
 
+def test_servers_that_come_and_go_leave_nothing_open(make_chain: Any, until: Any) -> None:
+    chain = make_chain()
+    server = chain.start_server()
+    chain.start()
+
+    def open_now() -> int:
+        return len(os.listdir(f"/proc/{chain.daemon.pid}/fd"))
+
+    def restart() -> None:
+        nonlocal server
+        server.kill()
+        server.wait()
+        until(lambda: chain.status()["status"] == 0)
+        server = chain.start_server()
+        until(lambda: chain.status()["status"] == 1)
+
+    restart()
+    before = open_now()
+    for _ in range(4):
+        restart()
+    until(lambda: open_now() <= before + 1)  # a Pyro client may be on its way out
+
+
 def test_what_was_shut_down_stays_disconnected_when_the_driver_restarts(chain: Any, until: Any) -> None:
     with chain.proxy() as focusd:
         assert focusd.shutdown() == 0
