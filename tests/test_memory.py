@@ -104,7 +104,8 @@ def test_a_move_is_remembered_from_its_departure_to_its_arrival(file: Path) -> N
     assert Memory(DEVICE).departure is None
     before = file.stat()
     memory.arrives()
-    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns), "nothing new is not written"
+    after = file.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns), "nothing new is not written"
 
 
 def test_a_user_whom_nobody_knows_has_no_home_and_no_folder_of_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
