@@ -98,7 +98,7 @@ def test_a_full_disk_costs_a_message_and_what_was_saved_stays(home: Path, simula
         assert "File too large" in client.wait_message("cannot save the position's offset", since)
         client.send("<&/>")  # a line for the log, for which there is no room either
         client.move_and_wait(1, 910)
-        assert [path.name for path in saved.parent.iterdir() if ".tmp" in path.name] == []
+        eventually(lambda: not list(saved.parent.glob("*.tmp")), "what was begun to be cleared away")
         assert saved.read_bytes() == before
         resource.prlimit(process, resource.RLIMIT_FSIZE, room)
         assert client.ask(ONE, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 1000}).state == "Ok"
