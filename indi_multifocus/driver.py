@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The driver: the channels of one controller as INDI devices, wired to standard input and output.
 
-Everything in here runs in the main thread. It sleeps in `select` on standard input and on a pipe through
-which the poll thread says that it left something: a new snapshot, or a line of traffic for DEBUG. So INDI
-properties are touched by one thread alone, and the poll thread never waits for a client.
+Two threads work here, one at a time, whichever holds `_touching`. One reads standard input, blocked in the read itself,
+from which it wakes sooner than from a `select` before. The main thread sleeps on a pipe through which the poll thread
+says that it left something to be shown, a new snapshot or a line of traffic for DEBUG; and it gets the signals. So the
+poll thread never waits for a client, and INDI properties need no locks of their own.
 
 There is one link for all channels. What belongs to it (port, baud rate, polling period, …) is one set of
 properties that every device shows: a change on one is announced on all. The first channel that connects opens
@@ -12,6 +13,7 @@ the link, the last that disconnects closes it.
 
 from __future__ import annotations
 
+import _thread
 import os
 import select
 import sys
@@ -167,9 +169,10 @@ class Driver:
         self._unlogged = 0
         self._left: list[Snapshot | str] = []
         self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._ending = False
+        self._touching = _thread.allocate_lock()
+        """Held by whoever touches properties, or calls the controller."""
         self._controller = Controller(
             self._leave, trace=self._leave, probes=[probe.address for probe in settings.probes]
         )
@@ -234,18 +237,24 @@ class Driver:
 
     def run(self) -> None:
         """Serve until standard input ends, nobody reads standard output any more, or `end()` is called."""
+        _thread.start_new_thread(self._listen, ())
         try:
             while not self._ending and not self._output.closed:
-                ready, _, _ = select.select([self._stdin, self._wake_read], [], [])
-                if self._wake_read in ready:
-                    os.read(self._wake_read, 4096)
+                os.read(self._wake_read, 4096)
+                with self._touching:
                     self._pick_up()
-                if self._stdin in ready and not self._read_stdin():
-                    break
         finally:
             if self._controller.shutdown(timeout_s=0.5):
                 self._close_pipe()
             self._stop_simulator()
+
+    def _listen(self) -> None:
+        """Read standard input until it ends: in a thread of its own."""
+        try:
+            while not self._ending and not self._output.closed and self._read_stdin():
+                pass
+        finally:
+            self.end()
 
     def end(self) -> None:
         """Leave `run()` soon; safe in a signal handler."""
@@ -288,11 +297,13 @@ class Driver:
         """Whether there is more to come."""
         try:
             data = os.read(self._stdin, 65536)
-        except BlockingIOError:
+        except BlockingIOError:  # not by us, but whoever gave it to us may have made it so
+            select.select([self._stdin], [], [])
             return True
         except OSError:  # of a socket whose other end went before it had read everything
             return False
-        self._take(data)
+        with self._touching:
+            self._take(data)
         return bool(data)
 
     def _take(self, data: bytes) -> None:

@@ -177,24 +177,25 @@ class Output:
         with self._lock:
             while data and not self.closed:
                 try:
-                    written = os.write(self._fd, data)
+                    if select.select([], [self._fd], [], LOOK_S)[1]:
+                        data = data[os.write(self._fd, data) :]
+                    else:
+                        self.closed = self._is_over()
                 except BlockingIOError:
-                    can_write = select.select([], [self._fd], [], LOOK_S)[1]
-                    self.closed = not can_write and self._is_over()
+                    pass  # a pipe that has room for a page, but not for all of this
                 except OSError:
                     self.closed = True
-                else:
-                    data = data[written:]
 
 
 def _let_nobody_wait_inside_a_write(fd: int) -> None:
-    """Make a pipe or socket non-blocking: a write to one that nobody reads would go on even when a signal comes.
+    """Make a pipe non-blocking: a write to one that nobody reads would go on even when a signal comes.
 
-    indiserver gives a driver one socket for its input and output, so whoever reads the input has to `select` before.
-    A terminal or a file is left as it is: it belongs to others as well.
+    A socket takes a whole message where `select` finds it writable, since then most of its buffer is free; and
+    indiserver gives a driver one for its input and output, so that to make it non-blocking would do so to whoever reads
+    the input. A terminal or a file is left as it is: it belongs to others as well.
     """
     try:
-        if stat.S_IFMT(os.fstat(fd).st_mode) in (stat.S_IFIFO, stat.S_IFSOCK):
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
             os.set_blocking(fd, False)
     except OSError:
         pass  # there is none, as the first write will tell
