@@ -160,8 +160,11 @@ class Schedule:
     # --- Commands ---------------------------------------------------------------------------------------------------
 
     def _say(self, channel: int, name: str, kind: str, values: dict[str, object]) -> None:
-        elements = "".join(f'<one{kind} name="{key}">{value}</one{kind}>' for key, value in values.items())
-        self._world.say(f'<new{kind}Vector device="{_name(channel)}" name="{name}">{elements}</new{kind}Vector>')
+        """As indiserver passes it on."""
+        text = f'<new{kind}Vector device="{_name(channel)}" name="{name}">\n'
+        for key, value in values.items():
+            text += f'    <one{kind} name="{key}">\n{value}\n    </one{kind}>\n'
+        self._world.say(f"{text}</new{kind}Vector>\n")
 
     def _command(self) -> None:
         world, chance = self._world, self._random

@@ -215,7 +215,15 @@ class World:
     @contextmanager
     def inhabited(self) -> Iterator[World]:
         """Put the driver's modules into this world, and leave nothing behind."""
+        end_ahead = controller.Controller.end_ahead
+
+        def checked(itself: controller.Controller) -> None:
+            if itself._is_ahead:
+                self.problems.append("a line was written ahead of an order that did not come")
+            end_ahead(itself)
+
         replaced: list[tuple[Any, str, Any]] = [
+            (controller.Controller, "end_ahead", checked),
             (controller, "time", self),
             (controller, "select", _Select(self)),
             (controller.Controller, "_start", lambda self: None),

@@ -92,6 +92,8 @@ class FakeController:
         self._trace = trace
         self._probes = tuple(probes)
         self._number = 0
+        self._ahead: tuple[Any, ...] | None = None
+        """What the driver wants on the wire before it orders it."""
         self._snapshot = Snapshot()
 
     def open(self, settings: PortSettings) -> int:
@@ -103,7 +105,25 @@ class FakeController:
     def close(self) -> None:
         self._snapshot = Snapshot(attempt=self._snapshot.attempt)
 
+    def say_stop_ahead(self, channel: int) -> None:
+        self._say_ahead("stop", channel)
+
+    def say_move_ahead(self, channel: int, steps: int) -> None:
+        self._say_ahead("move", channel, steps, None)
+
+    def _say_ahead(self, *order: Any) -> None:
+        assert self._ahead is None
+        self._ahead = order
+
+    def _follows(self, *order: Any) -> None:
+        assert self._ahead in (None, order), f"{self._ahead} was on the wire before {order} was ordered"
+        self._ahead = None
+
+    def end_ahead(self) -> None:
+        assert self._ahead is None, f"{self._ahead} was on the wire, and nobody ordered it"
+
     def move(self, channel: int, steps: int, via: int | None = None) -> int:
+        self._follows("move", channel, steps, via)
         limit = max_steps(self.generation)
         for place in (steps, via):
             assert place is None or (type(place) is int and -limit <= place <= limit)
@@ -112,6 +132,7 @@ class FakeController:
         return self._order(channel, target=steps, moving=True, fault="")
 
     def stop(self, channel: int) -> int:
+        self._follows("stop", channel)
         return self._order(channel, moving=False)
 
     def zero(self, channel: int) -> int:
@@ -355,9 +376,11 @@ def state_and_values(message: ElementTree.Element) -> tuple[str | None, dict[str
 
 
 def message(device: str, name: str, kind: str, elements: Sequence[tuple[str, str]]) -> bytes:
-    """A new…Vector."""
-    ones = "".join(f"<one{kind} name={quoteattr(key)}>{escape(value)}</one{kind}>" for key, value in elements)
-    text = f"<new{kind}Vector device={quoteattr(device)} name={quoteattr(name)}>{ones}</new{kind}Vector>\n"
+    """A new…Vector, as indiserver passes it on."""
+    ones = "".join(
+        f"    <one{kind} name={quoteattr(key)}>\n{escape(value)}\n    </one{kind}>\n" for key, value in elements
+    )
+    text = f"<new{kind}Vector device={quoteattr(device)} name={quoteattr(name)}>\n{ones}</new{kind}Vector>\n"
     return text.encode("utf-8", "replace")
 
 

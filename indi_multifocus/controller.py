@@ -24,7 +24,7 @@ import select
 import time
 
 from .channel import Channel, ChannelState, Report
-from .hints import TYPE_CHECKING, Callable, Iterable
+from .hints import TYPE_CHECKING, Callable, Iterable, Sequence
 from .port import PortError, open_port
 from .protocol import (
     ORDERS,
@@ -41,6 +41,9 @@ from .protocol import (
     Synchronised,
     Temperature,
     Zero,
+    max_steps,
+    move_line,
+    stop_line,
 )
 from .records import Enum, dataclass
 from .session import Answer, LinkLost, Session
@@ -157,6 +160,8 @@ class Controller:
 
         # Whoever has its turn holds `_turning`: all that follows is that one's own.
         self._turning = _thread.allocate_lock()
+        self._is_ahead = False
+        """The main thread has its turn, since it wrote a line ahead, until the order that belongs to it."""
         self._ended = False
         self._schedule = self._want_schedule
         self._snapshot = Snapshot()
@@ -224,7 +229,7 @@ class Controller:
         with self._lock:
             wishes = self._wishes.setdefault(channel, _Wishes())
             wishes.move, wishes.steps, wishes.via = number, steps, via
-        self._say_at_once()
+        self._say_at_once(channel)
         return number
 
     def stop(self, channel: int) -> int:
@@ -233,8 +238,50 @@ class Controller:
         with self._lock:
             wishes = self._wishes.setdefault(channel, _Wishes())
             wishes.stop, wishes.move, wishes.zero = number, 0, 0
-        self._say_at_once()
+        self._say_at_once(channel)
         return number
+
+    def say_stop_ahead(self, channel: int) -> None:
+        """Write the stop that the next call orders, which is `stop` of this channel; or do nothing."""
+        if not self._turning.acquire(False):
+            return
+        session = self._session
+        self._is_ahead = (
+            session is not None
+            and channel <= len(self._channels)
+            and session.say_ahead(stop_line(channel), alone=False)
+        )
+        if not self._is_ahead:
+            self._turning.release()
+
+    def say_move_ahead(self, channel: int, steps: int) -> None:
+        """Write the move that the next call orders, which is `move` of this channel to `steps`; or do nothing."""
+        if not self._turning.acquire(False):
+            return
+        session, wishes = self._session, self._wishes.get(channel)
+        limit = max_steps(self._generation)
+        self._is_ahead = (
+            session is not None
+            and channel <= len(self._channels)
+            and -limit <= steps <= limit
+            and (wishes is None or not (wishes.stop or wishes.zero))
+            and session.say_ahead(move_line(channel, steps), alone=True)
+        )
+        if not self._is_ahead:
+            self._turning.release()
+
+    def end_ahead(self) -> None:
+        """The order that was to follow has been given. If it was not, what was written was a mistake, and is treated as
+        noise on the line is.
+        """
+        if self._is_ahead:
+            self._give_turn_back()
+
+    def _give_turn_back(self) -> None:
+        self._is_ahead = False
+        if self._session is not None:
+            self._session.forget_ahead()
+        self._turning.release()
 
     def zero(self, channel: int) -> int:
         """Stop and call this place 0. Returns the request number."""
@@ -278,21 +325,22 @@ class Controller:
         self._number += 1
         return self._number
 
-    def _say_at_once(self) -> None:
-        """Carry out what is wanted in the caller's thread, unless the poll thread has its turn: then that does it.
+    def _say_at_once(self, channel: int) -> None:
+        """Carry out what is wanted of this channel in the caller's thread, unless the poll thread has its turn: then
+        that does it.
 
         An order is on the wire a tenth of a millisecond sooner than by waking the other thread first.
         """
-        if self._turning.acquire(False):
+        if self._is_ahead or self._turning.acquire(False):
             try:
                 session = self._session
                 if session is not None and session.up:
-                    self._carry_out_wishes(session)
+                    self._carry_out_wishes(session, self._channels[channel - 1 : channel])
                     session.write()
             except LinkLost:
                 pass  # the poll thread finds that, too
             finally:
-                self._turning.release()
+                self._give_turn_back()
         self._wake()
 
     def _wake(self) -> None:
@@ -382,7 +430,7 @@ class Controller:
             return
         session.keep_time(time.monotonic())
         if session.up:
-            self._carry_out_wishes(session)
+            self._carry_out_wishes(session, self._channels)
             self._poll(session)
         session.write()
 
@@ -579,10 +627,10 @@ class Controller:
 
     # --- What the user wants ------------------------------------------------------------------------------------------
 
-    def _carry_out_wishes(self, session: Session) -> None:
+    def _carry_out_wishes(self, session: Session, channels: Sequence[Channel]) -> None:
         """Stops first, whatever is still to be answered."""
-        told = [self._carry_out_stop(session, channel) for channel in self._channels]
-        told += [self._carry_out_order(session, channel) for channel in self._channels]
+        told = [self._carry_out_stop(session, channel) for channel in channels]
+        told += [self._carry_out_order(session, channel) for channel in channels]
         self._carry_out_fans(session)
         if any(told):
             self._send(session, QueryStatus())

@@ -35,6 +35,7 @@ from .indi import (
     Reader,
     Refused,
     Rule,
+    Shortcuts,
     State,
     Switch,
     SwitchVector,
@@ -47,6 +48,8 @@ from .records import replace
 from .settings import Settings
 
 if TYPE_CHECKING:
+    import threading
+
     from .simulator import Simulator
 
 FOCUSER_INTERFACE = 8
@@ -164,13 +167,15 @@ class Driver:
         self._settings = settings
         self._stdin = stdin
         self._output = Output(stdout, is_over=self._is_over)
-        self._reader = Reader()
+        self._shortcuts = Shortcuts()
+        self._reader = Reader(self._shortcuts.take)
         self._quiet_until_s = 0.0
         self._unlogged = 0
         self._left: list[Snapshot | str] = []
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
         self._ending = False
+        self._heard_all = False
         self._touching = _thread.allocate_lock()
         """Held by whoever touches properties, or calls the controller."""
         self._controller = Controller(
@@ -225,6 +230,7 @@ class Driver:
         config.keep_defaults([options.debug])
         config.keep_defaults([shared.polling, *shared.connection()], shared=True)
         config.keep_defaults(focuser.properties.settings())
+        focuser.add_shortcuts(self._shortcuts)
         focuser.save_setting = lambda *vectors: self._save(config, *vectors)
         return focuser
 
@@ -237,16 +243,29 @@ class Driver:
 
     def run(self) -> None:
         """Serve until standard input ends, nobody reads standard output any more, or `end()` is called."""
-        _thread.start_new_thread(self._listen, ())
         try:
-            while not self._ending and not self._output.closed:
-                os.read(self._wake_read, 4096)
-                with self._touching:
-                    self._pick_up()
+            first, _, _ = select.select([self._stdin, self._wake_read], [], [])
+            if self._stdin not in first or self._read_stdin():
+                listener = self._start_listening()
+                while not self._ending and not self._output.closed:
+                    os.read(self._wake_read, 4096)
+                    with self._touching:
+                        self._pick_up()
+                if self._heard_all:
+                    listener.join()
         finally:
             if self._controller.shutdown(timeout_s=0.5):
                 self._close_pipe()
             self._stop_simulator()
+
+    def _start_listening(self) -> threading.Thread:
+        # Not before the first question is answered: it is slow. And in this thread, as the first that imports it:
+        # that one is what threading takes for the main thread, and waits for at the end.
+        import threading
+
+        listener = threading.Thread(target=self._listen, name="input", daemon=True)
+        listener.start()
+        return listener
 
     def _listen(self) -> None:
         """Read standard input until it ends: in a thread of its own."""
@@ -254,6 +273,7 @@ class Driver:
             while not self._ending and not self._output.closed and self._read_stdin():
                 pass
         finally:
+            self._heard_all = True
             self.end()
 
     def end(self) -> None:
@@ -308,13 +328,16 @@ class Driver:
 
     def _take(self, data: bytes) -> None:
         """What clients send."""
-        for event in without_superseded(self._reader.feed(data)):
-            if isinstance(event, NewVector):
-                self._dispatch(event)
-            elif isinstance(event, GetProperties):
-                self._get_properties(event)
-            else:
-                self._log_malformed(event)
+        try:
+            for event in without_superseded(self._reader.feed(data)):
+                if isinstance(event, NewVector):
+                    self._dispatch(event)
+                elif isinstance(event, GetProperties):
+                    self._get_properties(event)
+                else:
+                    self._log_malformed(event)
+        finally:
+            self._controller.end_ahead()
 
     def _log_malformed(self, event: Malformed) -> None:
         """At most once a second, and how many there were since: no client may fill the disk of the log."""

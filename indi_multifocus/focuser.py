@@ -27,6 +27,7 @@ from .indi import (
     Permission,
     Refused,
     Rule,
+    Shortcuts,
     State,
     Switch,
     SwitchVector,
@@ -40,6 +41,9 @@ from .settings import Probe
 
 MAIN, PRESETS, STATUS = "Main Control", "Presets", "Status"
 """Groups; a client shows a tab for each. The first two are libindi's."""
+
+MOST_DIGITS = 8
+"""Of a position that is looked at before the message is read."""
 
 MOST_HELD = 32
 """Orders that may wait for a zero, which takes milliseconds."""
@@ -303,6 +307,30 @@ class Focuser:
         self._held, self._course = [], ()
         self._aborted = self._by_relative = False
         self._told = ""
+
+    # --- What clients wait for ----------------------------------------------------------------------------------------
+
+    def add_shortcuts(self, shortcuts: Shortcuts) -> None:
+        """Have an abort, and a move that takes no thought, on the wire before the message is read."""
+        add, name = shortcuts.add, self.device.name
+        add("Switch", name, "FOCUS_ABORT_MOTION", "ABORT", self._abort_ahead)
+        add("Number", name, "ABS_FOCUS_POSITION", "FOCUS_ABSOLUTE_POSITION", self._move_ahead)
+
+    def _abort_ahead(self, value: bytes) -> None:
+        """What `_new_abort` will order."""
+        if self.connected and value == b"On":
+            self._controller.say_stop_ahead(self.channel)
+
+    def _move_ahead(self, value: bytes) -> None:
+        """What `_new_absolute` will order, where that is plain."""
+        if not self.connected or self._zeroing or self._state is None or self._snapshot.link is not Link.UP:
+            return
+        offered = self.properties
+        if offered.backlash["INDI_ENABLED"].on or not value.isdigit() or len(value) > MOST_DIGITS:
+            return
+        position = int(value)
+        if offered.minimum["FOCUS_MIN_VALUE"].value <= position <= offered.maximum["FOCUS_MAX_VALUE"].value:
+            self._controller.say_move_ahead(self.channel, self.memory.steps(position))
 
     # --- What clients send ------------------------------------------------------------------------------------------
 

@@ -136,11 +136,11 @@ class Memory:
 
     def position(self, steps: int) -> int:
         """What users call the place that the controller calls `steps`."""
-        return self.sign * steps + self.offset
+        return (-steps if self.reversed else steps) + self.offset
 
     def steps(self, position: int) -> int:
         """What the controller calls the place that users call `position`."""
-        return self.sign * (position - self.offset)
+        return self.offset - position if self.reversed else position - self.offset
 
     def departs(self, start: int, target: int) -> None:
         """A move begins. If it is not seen to end, its end must not be taken for granted."""

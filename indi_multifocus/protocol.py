@@ -30,6 +30,17 @@ SYNCHRONISE_ATTEMPTS = 8
 """How often it may say `?` or nonsense before it is not taken for a controller (an echo, for example)."""
 
 
+def move_line(channel: int, target: int) -> bytes:
+    """What `Move` says."""
+    # No leading zeros: at a true 9600 baud every digit costs a millisecond.
+    return f"{channel}{'' if target < 0 else '+'}{target}\n".encode()
+
+
+def stop_line(channel: int) -> bytes:
+    """What `Stop` says."""
+    return f"{channel}S\n".encode()
+
+
 class CommandError(ValueError):
     """A command that the firmware cannot take, or must never get. The text says what would do."""
 
@@ -71,8 +82,7 @@ class Move:
     target: int
 
     def encode(self) -> bytes:
-        # No leading zeros: at a true 9600 baud every digit costs a millisecond.
-        return b"%d%+d\n" % (self.channel, self.target)
+        return move_line(self.channel, self.target)
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,7 @@ class Stop:
     channel: int
 
     def encode(self) -> bytes:
-        return b"%dS\n" % self.channel
+        return stop_line(self.channel)
 
 
 @dataclass(frozen=True)
@@ -328,13 +338,9 @@ class Conversation:
         self._lines = LineReader()
         self._expected: list[Command] = []
         self._synchronising: _Synchronising | None = None
-        self._in_step = False
-        self._late_fans = 0
-
-    @property
-    def synchronised(self) -> bool:
+        self.synchronised = False
         """Whether commands can be sent and replies believed."""
-        return self._in_step
+        self._late_fans = 0
 
     @property
     def unanswered(self) -> int:
@@ -411,7 +417,7 @@ class Conversation:
         for line in self._lines.feed(data):
             reply = parse_line(line)
             event: Event | None = None
-            if self._in_step:
+            if self.synchronised:
                 event = self._answer(reply)
             elif self._synchronising is not None:
                 event = self._while_synchronising(self._synchronising, reply)
@@ -453,7 +459,7 @@ class Conversation:
         self._late_fans = max(self._late_fans, asked)
         self._expected.clear()
         self._synchronising = None
-        self._in_step = False
+        self.synchronised = False
         return unanswered
 
     def _while_synchronising(self, step: _Synchronising, reply: Reply) -> Event | None:
@@ -468,7 +474,7 @@ class Conversation:
         limit = max_steps(generation)
         if any(abs(steps) > limit for steps in step.status.targets + step.status.currents):
             return NotAController(_BEYOND)
-        self._in_step = True
+        self.synchronised = True
         self._late_fans = 0
         self.generation = generation
         self.channels = len(step.status.targets)

@@ -108,6 +108,8 @@ class Session:
         self._again: list[Sent] = []
         """What was on its way when the line fell out of step, and is to be said again."""
         self._unwritten = bytearray()
+        self._ahead = b""
+        """The beginning of what is said next, which is written already."""
         self._begun_s = self._asked_s = self._heard_s = now
         self._heard_anything = False
         self.listen_s = 0.0
@@ -277,9 +279,32 @@ class Session:
         for channel in sorted(waiting.union(channels)):
             self._say(Stop(channel).encode())
 
+    def say_ahead(self, line: bytes, *, alone: bool) -> bool:
+        """Write `line` now; it must be the next that is sent.
+
+        False, and nothing is written, where that has to wait: out of step, behind something else that is not written
+        yet, while the session is full, or, if it is to be `alone`, while anything waits for a reply.
+        """
+        waiting = len(self._sent)
+        if self._unwritten or waiting >= IN_FLIGHT or (alone and waiting) or not self._conversation.synchronised:
+            return False
+        try:
+            written = os.write(self._port.fileno(), line)
+        except OSError:
+            return False  # whoever sends it finds that, too
+        # What carries it on may wait for this processor: for a pseudo-terminal that is a thread of the kernel.
+        os.sched_yield()
+        self._ahead = line[:written]
+        return written > 0
+
+    def forget_ahead(self) -> None:
+        """If what was written ahead was not sent, its reply is one that nobody asked for."""
+        self._ahead = b""
+
     def _say(self, data: bytes) -> None:
         self._note(">", data)
-        self._unwritten += data
+        ahead, self._ahead = self._ahead, b""
+        self._unwritten += data[len(ahead) :]
 
     def write(self) -> None:
         """Write as much of what was said as the port takes. Raises LinkLost."""
@@ -310,6 +335,8 @@ class Session:
 
     def join_stop(self, channel: int, request: int) -> bool:
         """Whether the channel's last order on its way is a stop, which then serves this request too."""
+        if self._ahead:
+            return False
         last = None
         for sent in self._sent:
             if isinstance(sent.command, ORDERS) and sent.command.channel == channel:

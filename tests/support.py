@@ -137,13 +137,14 @@ class IndiClient:
         self.send(f'<getProperties version="1.7"{of}/>\n')
 
     def new(self, device: str, name: str, values: Mapping[str, Value], kind: str = "") -> None:
-        """Ask for new values of a property. Its kind must be given where it is not known."""
+        """Ask for new values of a property, as indiserver passes it on. Give its kind where it is not known."""
         kind = kind or self.devices[device][name].kind
         elements = "".join(
-            f"<one{kind} name={quoteattr(element)}>{escape(str(value))}</one{kind}>"
+            f"    <one{kind} name={quoteattr(element)}>\n{escape(str(value))}\n    </one{kind}>\n"
             for element, value in values.items()
         )
-        self.send(f"<new{kind}Vector device={quoteattr(device)} name={quoteattr(name)}>{elements}</new{kind}Vector>\n")
+        head = f"<new{kind}Vector device={quoteattr(device)} name={quoteattr(name)}>"
+        self.send(f"{head}\n{elements}</new{kind}Vector>\n")
 
     def ask(self, device: str, name: str, values: Mapping[str, Value], kind: str = "") -> Said:
         """`new`, and how that property is set next, when all that was sent before is dealt with."""

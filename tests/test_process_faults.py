@@ -172,8 +172,11 @@ def test_sigterm_in_mid_move_leaves_the_move_to_finish_and_the_port_free(
 
 @contextlib.contextmanager
 def driver_on(what: str, home: Path, extra: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], FocuserClient]]:
-    """The driver's process, with its input and output on two pipes, or on one socket, as indiserver has it."""
+    """The driver's process, with its input and output on two pipes, or on one socket, as indiserver has it; or on one
+    that whoever starts it made non-blocking.
+    """
     ours, theirs = socket.socketpair()
+    theirs.setblocking(what != "a non-blocking socket")
     with ours, theirs, open(home / "errors", "wb") as errors:
         on: Any = subprocess.PIPE if what == "pipes" else theirs
         process = subprocess.Popen(
@@ -209,6 +212,11 @@ def peak_kb(pid: int) -> int:
     return int(found[1])
 
 
+FULL = 10_000
+"""Bytes that a driver leaves unread at least before it waits: it fills a quarter of a socket's buffer, with what the
+kernel needs for each message, and all of a pipe."""
+
+
 def fill(client: FocuserClient) -> str:
     """Ask for more than is read, until the driver takes no more questions because nobody takes its answers.
 
@@ -224,14 +232,14 @@ def fill(client: FocuserClient) -> str:
             while True:
                 rest = rest[os.write(client._write_fd, rest) :] or question
         before, unread = unread, waiting(client._read_fd)
-        return unread == before > 50_000
+        return unread == before > FULL
 
     eventually(full, "input and output to be full")
     os.set_blocking(client._write_fd, True)
     return rest.decode()
 
 
-@pytest.mark.parametrize("on", ["pipes", "a socket"])
+@pytest.mark.parametrize("on", ["pipes", "a socket", "a non-blocking socket"])
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "end of input"])
 def test_a_driver_that_nobody_reads_ends_when_it_is_told_to(
     home: Path, simulator: Simulator, extra: dict[str, str], how: str, on: str

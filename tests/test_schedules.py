@@ -14,6 +14,8 @@ import pytest
 from faults.__main__ import kinds_of
 from faults.schedule import EVERYTHING, FAULTS, run
 from faults.world import World
+from indi_multifocus.focuser import Focuser
+from indi_multifocus.indi import Device, NewVector
 from indi_multifocus.session import LinkLost
 
 
@@ -69,8 +71,9 @@ class Story:
         self.new("CONNECTION", "Switch", "CONNECT", "On")
 
     def new(self, name: str, kind: str, element: str, value: object, device: str = "MultiFocus 1") -> None:
-        one = f'<one{kind} name="{element}">{value}</one{kind}>'
-        self.world.say(f'<new{kind}Vector device="{device}" name="{name}">{one}</new{kind}Vector>')
+        """As indiserver passes it on."""
+        one = f'    <one{kind} name="{element}">\n{value}\n    </one{kind}>\n'
+        self.world.say(f'<new{kind}Vector device="{device}" name="{name}">\n{one}</new{kind}Vector>\n')
 
     def move(self, position: int) -> None:
         self.world.allowed[1] = range(-9_999_999, 10_000_000)
@@ -287,6 +290,74 @@ def test_orders_are_on_the_line_before_the_poll_thread_has_its_turn(story: Story
     assert [line.split("> ")[1] for line in lines if " > " in line] == [r"b'1+200\n?\n'", r"b'1S\n?\n'"]
 
 
+def written_when_read(story: Story, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Gets, for each message, what was written after it came and before it was handled."""
+    found: list[list[str]] = []
+    lines: list[str] = []
+
+    def trace(line: str) -> None:
+        if " client " in line:
+            lines.clear()
+        lines.append(line)
+
+    story.world.trace = trace
+    handle = Device.handle
+
+    def note(self: Device, event: NewVector) -> None:
+        story.box.listen()
+        found.append([line.split("> ")[1] for line in lines if " > " in line])
+        handle(self, event)
+
+    monkeypatch.setattr(Device, "handle", note)
+    return found
+
+
+def test_an_abort_and_a_plain_move_are_on_the_line_before_they_are_read(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story.move(100)
+    story.world.run_for(60.0)
+    found = written_when_read(story, monkeypatch)
+    story.move(200)
+    story.world.run_for(1.0)
+    story.new("FOCUS_ABORT_MOTION", "Switch", "ABORT", "On")
+    assert found == [[r"b'1+200\n'"], [r"b'1S\n'"]]
+    assert story.shown[0] == "Idle"
+    assert story.world.problems == []
+
+
+def test_a_move_that_takes_thought_is_thought_about_first(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    story.new("FOCUS_BACKLASH_STEPS", "Number", "FOCUS_BACKLASH_VALUE", 20)
+    story.new("FOCUS_BACKLASH_TOGGLE", "Switch", "INDI_ENABLED", "On")
+    story.move(200)
+    story.world.run_for(60.0)
+    found = written_when_read(story, monkeypatch)
+    story.move(100)
+    story.world.run_for(60.0)
+    story.new("FOCUS_MAX", "Number", "FOCUS_MAX_VALUE", 1000)
+    story.new("FOCUS_BACKLASH_TOGGLE", "Switch", "INDI_DISABLED", "On")
+    for position in (1001, -1, "1e2", "100.4"):
+        story.new("ABS_FOCUS_POSITION", "Number", "FOCUS_ABSOLUTE_POSITION", position)
+    assert found == [[]] * 7
+
+
+def test_a_motor_that_was_started_ahead_of_an_order_that_does_not_come_is_stopped(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Focuser, values: object) -> None:
+        raise ZeroDivisionError("a bug of ours")
+
+    driver = story.world.driver
+    assert driver is not None
+    monkeypatch.setattr(driver.focusers[0], "_move_to", refuse)
+    story.move(200)
+    monkeypatch.undo()
+    state, position = story.shown
+    assert (state, position < 20) == ("Alert", True)
+    why = "as if a command had come out wrong: the motor was stopped"
+    assert any(why in text for _, text in story.world.view.messages)
+
+
 def test_a_port_that_fails_while_an_order_is_given_is_the_poll_thread_s_to_deal_with(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,6 +365,7 @@ def test_a_port_that_fails_while_an_order_is_given_is_the_poll_thread_s_to_deal_
     session = story.world.driver._controller._session
     assert session is not None
     monkeypatch.setattr(session, "write", failing)
+    monkeypatch.setattr(session, "say_ahead", lambda *_, **__: False)
     story.move(200)
     assert story.world.view.states[DEVICE, "ABS_FOCUS_POSITION"] == "Busy"
     shown = story.shown

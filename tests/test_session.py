@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 
@@ -241,6 +242,66 @@ def test_it_is_known_when_a_status_was_last_asked_for(line: Line) -> None:
     line.reply(b"gnat\r\n")
     assert line.written() == b"?\n"
     assert [*asked_s, line.session.status_asked_s] == [100.0, 101.0, 102.0, 102.0, 104.0]
+
+
+# Ahead of what is sent
+
+
+def test_what_is_written_ahead_is_not_written_again_when_it_is_sent(line: Line) -> None:
+    assert line.session.say_ahead(b"1+5\n", alone=True)
+    assert line.written() == b"1+5\n"
+    line.send(Move(1, 5), QueryStatus())
+    assert (line.written(), line.traffic[-2:]) == (b"?\n", [(">", b"1+5\n"), (">", b"?\n")])
+    line.far.send(b"$\r\nT1=+000005,C1=+000000,T2=+000000,C2=+000000\r\n")
+    assert replies(list(line.session.read(line.now))) == [(1, "Acknowledged"), (2, "Status")]
+
+
+def test_of_what_the_port_takes_only_the_beginning_the_rest_is_written_when_it_is_sent(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    monkeypatch.setattr("os.write", lambda fd, data: write(fd, data[:3]))
+    assert line.session.say_ahead(b"1+500\n", alone=True)
+    monkeypatch.undo()
+    line.send(Move(1, 500))
+    assert line.written() == b"1+500\n"
+
+
+def test_a_stop_is_written_ahead_while_replies_are_due_and_a_move_is_not(line: Line) -> None:
+    line.send(QueryStatus())
+    line.written()
+    assert not line.session.say_ahead(b"1+5\n", alone=True)
+    assert line.session.say_ahead(b"1S\n", alone=False)
+    line.send(Stop(1))
+    assert line.written() == b"1S\n"
+
+
+def test_a_stop_that_is_written_ahead_is_not_served_by_the_one_before(line: Line) -> None:
+    line.send(Stop(1))
+    line.written()
+    assert line.session.say_ahead(b"1S\n", alone=False)
+    assert not line.session.join_stop(1, 9)
+
+
+def test_nothing_is_written_ahead_where_it_has_to_wait(line: Line) -> None:
+    line.send(Move(1, 5))
+    assert not line.session.say_ahead(b"1S\n", alone=False), "before what is not written yet"
+    assert line.written() == b"1+5\n"
+    line.send(*[QueryStatus()] * (IN_FLIGHT - 1))
+    line.written()
+    assert not line.session.say_ahead(b"1S\n", alone=False), "where too much waits for replies"
+    line.reply(b"gnat\r\n")
+    line.written()
+    assert not line.session.say_ahead(b"1S\n", alone=False), "out of step"
+    assert line.written() == b""
+
+
+def test_a_port_that_fails_is_for_whoever_sends(line: Line) -> None:
+    line.far.close()
+    assert not line.session.say_ahead(b"1S\n", alone=False)
+    line.send(Stop(1))
+    with pytest.raises(LinkLost):
+        line.session.write()
 
 
 # Out of step

@@ -4,7 +4,7 @@
 `vectors.py` describes properties, `reader.py` turns the bytes of clients into events, of which `flood.py` drops what
 is out of date already, `writer.py` turns vectors into bytes, and `device.py` ties them together for one device. A
 driver reads its standard input, feeds a Reader, and hands each event to the Device that it names; all its Devices write
-to one Output.
+to one Output. `shortcut.py` is for what must not wait for all that.
 
 It knows nothing of focusers, imports nothing of the project, and nothing that a client sends can end it.
 """
@@ -12,6 +12,7 @@ It knows nothing of focusers, imports nothing of the project, and nothing that a
 from .device import Device, Handler, Refused, parse_number
 from .flood import without_superseded
 from .reader import Event, GetProperties, Malformed, NewVector, Reader
+from .shortcut import Shortcuts
 from .vectors import (
     Light,
     LightVector,
@@ -45,6 +46,7 @@ __all__ = [
     "Reader",
     "Refused",
     "Rule",
+    "Shortcuts",
     "State",
     "Switch",
     "SwitchVector",

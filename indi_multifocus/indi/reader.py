@@ -24,7 +24,7 @@ of a message that INDI clients send. A decision never depends on how the bytes w
 
 from __future__ import annotations
 
-from ..hints import Mapping, Union
+from ..hints import Callable, Mapping, Union
 from ..patterns import pattern
 from ..records import dataclass
 
@@ -115,7 +115,9 @@ class _Lost(Exception):
 class Reader:
     """The companion of one stream of messages from clients. Holds at most one unfinished message."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: Callable[[bytes], None] = lambda data: None) -> None:
+        """`first` gets what is fed where a message may begin, before it is read."""
+        self._first = first
         self._buffer = bytearray()
         """From the beginning of the message that is being read."""
         self._position = 0
@@ -132,6 +134,7 @@ class Reader:
     def feed(self, data: bytes) -> list[Event]:
         """Take the next bytes of the stream, any number. Returns what is complete by now, in order."""
         if not self._buffer and not self._lost:
+            self._first(data)
             usual = _as_usual(data)
             if usual is not None:
                 return [usual]

@@ -634,6 +634,7 @@ def test_indi_getprop_sees_every_kind_of_property(server: Server) -> None:
         *["Throwaway.NUMBERS.X=1", "Throwaway.NUMBERS.Y=2.5", "Throwaway.SWITCHES.A=On", "Throwaway.SWITCHES.B=Off"],
         *["Throwaway.TEXTS.SAID=Größe <&> 5 µm", "Throwaway.LIGHTS.LAMP=Idle", "Throwaway.FIXED.NAME=stone"],
         *[f"Throwaway.DO.{name}=Off" for name in ("WIDEN", "DELETE", "FAIL", "REFUSE")],
+        *["Throwaway.LEVEL.LEVEL=0", "Throwaway.HALT.HALT=Off"],
     }
     wait_for(lambda: set(server.get("*.*").splitlines()) == all_of_them)
     server.wait("NUMBERS._STATE", "Idle")
@@ -672,7 +673,7 @@ def test_a_deleted_property_is_gone_for_indi_getprop(server: Server) -> None:
     def properties() -> set[str]:
         return {line.split(".")[1] for line in server.get("*.*").splitlines()}
 
-    wait_for(lambda: properties() == {"SWITCHES", "TEXTS", "LIGHTS", "FIXED", "DO"})
+    wait_for(lambda: properties() == {"SWITCHES", "TEXTS", "LIGHTS", "FIXED", "DO", "LEVEL", "HALT"})
 
 
 @needs_libindi
