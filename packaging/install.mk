@@ -32,6 +32,9 @@ define command
 endef
 
 install: install-python install-server install-client ## into PREFIX (/usr/local), below DESTDIR
+	# Else every start of the driver would compile it all: its user cannot write there. (rpm does this by itself.)
+	$(PYTHON) -m compileall -q $(if $(DESTDIR),-s $(DESTDIR) -p /) \
+	    $(addprefix $(DESTDIR)$(SITELIB)/,indi_multifocus focus_cli warwick/observatory/multifocus)
 	@[ -n "$(DESTDIR)" ] || sh packaging/after-install.sh "$(INTERPRETER)"
 
 install-python:

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import marshal
 import re
 import subprocess
 import sys
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Callable
 
@@ -40,6 +42,18 @@ def test_make_install_puts_everything_where_programs_look_for_it(tmp_path: Path)
         assert (code / file.relative_to(PROJECT / "indi_multifocus")).read_bytes() == file.read_bytes()
 
 
+def test_what_make_install_put_there_is_compiled_for_users_who_cannot_write_there(tmp_path: Path) -> None:
+    install(tmp_path, "install")
+    (code,) = tmp_path.glob("usr/local/lib/python3*/*-packages")
+    sources = list(code.rglob("*.py"))
+    assert len(sources) > len(COMMANDS)
+    for source in sources:
+        compiled = Path(cache_from_source(str(source))).read_bytes()
+        made_of = int.from_bytes(compiled[8:12], "little"), int.from_bytes(compiled[12:16], "little")
+        assert made_of == (int(source.stat().st_mtime), source.stat().st_size)
+        assert marshal.loads(compiled[16:]).co_filename == f"/{source.relative_to(tmp_path)}"
+
+
 def test_installed_commands_run_where_Python_finds_their_packages(tmp_path: Path) -> None:
     install(tmp_path, "install")
     (code,) = tmp_path.glob("usr/local/lib/python3*/*-packages")
@@ -60,7 +74,7 @@ def test_make_uninstall_leaves_what_is_not_its_own(tmp_path: Path) -> None:
     install(tmp_path, "install", "install-clasp")
     (shared,) = tmp_path.glob("usr/local/lib/python3*/*-packages/warwick/observatory")
     (shared / "common.py").write_text("")
-    (shared / "multifocus" / "__pycache__").mkdir()
+    (shared / "multifocus" / "__pycache__").mkdir(exist_ok=True)
     install(tmp_path, "uninstall")
     left = files(tmp_path)
     assert {Path(name).name for name in left} == {"clasp.json", "61-clasp-focuser.rules", "common.py"}
