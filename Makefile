@@ -42,9 +42,16 @@ faults: $(READY) ## exit status 1 when anything went wrong
 soak: $(READY) ## exit status 1 when memory grew
 	$(BIN)/python -m faults.soak
 
+# The driver as `make install` installs it, by Debian's Python, like the driver beside it.
+BENCH := $(CURDIR)/build/bench
+BENCH_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) $(PYTHON))
+
 bench: $(READY)
 	@$(BIN)/python -c "import matplotlib" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[focusd,test,bench]"
-	$(BIN)/python -m bench $(BENCH_FLAGS)
+	@$(BENCH_PYTHON) -c "import serial" 2>/dev/null || \
+	    $$(test $$(id -u) = 0 || echo sudo) apt-get -q -y install --no-install-recommends python3-serial
+	@$(MAKE) -s install DESTDIR=/ PREFIX=$(BENCH) INDIDATADIR=$(BENCH)/indi SYSCONFDIR=$(BENCH)/etc PYTHON=$(BENCH_PYTHON)
+	DRIVER=$${DRIVER:-$(BENCH)/bin/indi_multifocus} $(BIN)/python -m bench $(BENCH_FLAGS)
 
 docs: $(READY)
 	$(BIN)/python scripts/property_reference.py

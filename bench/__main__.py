@@ -17,7 +17,7 @@ from pathlib import Path
 
 from . import measurements, report
 from .measurements import QUICK, Effort
-from .stand import check
+from .stand import OURS, check
 
 PARTS: dict[str, Callable[[Effort], list[report.Row]]] = {
     "latencies": measurements.latencies,
@@ -45,7 +45,7 @@ def main() -> int:
     if missing:
         print(f"bench: {missing}", file=sys.stderr)
         return 1
-    about = report.machine()
+    about = report.machine(OURS.executable)
     rows: list[report.Row] = []
     for name in options.only:
         print(f"bench: {name} …", end="", file=sys.stderr, flush=True)

@@ -126,8 +126,8 @@ def put_into(page: Path, text: str) -> None:
     page.write_text(f"{before}{BEGIN}{text}{END}{rest.partition(END)[2]}", encoding="utf-8")
 
 
-def machine() -> dict[str, str]:
-    """What it ran on."""
+def machine(driver: str) -> dict[str, str]:
+    """What it ran on; `driver`: the path of ours."""
     model = ""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -141,9 +141,17 @@ def machine() -> dict[str, str]:
         "cores": cores,
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "the driver's": _python_of(driver),
         "libindi": indi,
         "load": Path("/proc/loadavg").read_text().split()[0],
     }
+
+
+def _python_of(script: str) -> str:
+    """The version of the Python that the script's first line names."""
+    with Path(script).open(encoding="utf-8") as lines:
+        interpreter = lines.readline().removeprefix("#!").split()
+    return subprocess.run([*interpreter, "-V"], capture_output=True, text=True, check=True).stdout.split()[-1]
 
 
 def as_json(rows: Sequence[Row], about: dict[str, str]) -> dict[str, Any]:

@@ -43,7 +43,9 @@ class Driver:
 
 
 def our_executable() -> str:
-    """What DRIVER in the environment names, to compare two states of it; else the console script beside this Python."""
+    """What DRIVER in the environment names: one that was installed, or another state of it; else the console script
+    beside this Python.
+    """
     return os.environ.get("DRIVER") or str(Path(sys.executable).with_name("indi_multifocus"))
 
 
