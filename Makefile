@@ -48,9 +48,9 @@ BENCH_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) $(PYTHON))
 
 bench: $(READY)
 	@$(BIN)/python -c "import matplotlib" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[focusd,test,bench]"
-	@$(BENCH_PYTHON) -c "import serial" 2>/dev/null || \
-	    $$(test $$(id -u) = 0 || echo sudo) apt-get -q -y install --no-install-recommends python3-serial
 	@$(MAKE) -s install DESTDIR=/ PREFIX=$(BENCH) INDIDATADIR=$(BENCH)/indi SYSCONFDIR=$(BENCH)/etc PYTHON=$(BENCH_PYTHON)
+	@site=$$($(BENCH_PYTHON) packaging/sitelib.py $(BENCH)); test -d $$site/msgspec || \
+	    $(BIN)/python -m pip --python $(BENCH_PYTHON) install -q --target $$site --upgrade msgspec pyserial
 	DRIVER=$${DRIVER:-$(BENCH)/bin/indi_multifocus} $(BIN)/python -m bench $(BENCH_FLAGS)
 
 docs: $(READY)

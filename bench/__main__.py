@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,13 +48,21 @@ def main() -> int:
         return 1
     about = report.machine(OURS.executable)
     rows: list[report.Row] = []
+    failed: list[str] = []
     for name in options.only:
         print(f"bench: {name} …", end="", file=sys.stderr, flush=True)
         began_s = time.monotonic()
-        rows += PARTS[name](QUICK if options.quick else Effort())
+        try:
+            rows += PARTS[name](QUICK if options.quick else Effort())
+        except Exception:  # what the other parts have found is not lost for it
+            traceback.print_exc()
+            failed.append(name)
         print(f" {time.monotonic() - began_s:.0f} s", file=sys.stderr)
     text = f"{', '.join(f'{key}: {value}' for key, value in about.items())}\n\n{report.table(rows)}\n"
     print(text)
+    if failed:
+        print(f"bench: no figures of: {', '.join(failed)}; nothing is written", file=sys.stderr)
+        return 1
     if options.page:
         report.put_into(Path(options.page), text)
     if options.json:

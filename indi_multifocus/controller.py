@@ -2,8 +2,10 @@
 """The poll thread: it keeps the link to the controller, carries out what is wanted, and asks in time how things stand.
 
 Who calls what, from which thread:
-- the main thread calls the public methods of `Controller`. They never wait: they leave a wish, and unless the poll
-  thread has its turn just then, send what follows from it; the poll thread then is woken to see to the rest.
+- the driver, called the main thread here (it has two threads, of which one works at a time), calls the public methods
+  of `Controller`. They never wait: they leave a wish, and unless the poll thread has its turn just then, send what
+  follows from it; the poll thread then is woken to see to the rest. What is known to be wished before it can be said
+  in full is written even sooner, by `say_stop_ahead` and `say_move_ahead`.
 - the poll thread sleeps in `select` on the port and on the wake-up pipe, until a reply, a wish or the next poll. It
   alone opens the port, reads it and closes it, and hands what it knows to `notify` as an immutable `Snapshot`.
 - whoever works the `Session` on the port (`session.py`: bytes, answers, what is said again) or the `Channel`s
@@ -161,7 +163,7 @@ class Controller:
         # Whoever has its turn holds `_turning`: all that follows is that one's own.
         self._turning = _thread.allocate_lock()
         self._is_ahead = False
-        """The main thread has its turn, since it wrote a line ahead, until the order that belongs to it."""
+        """The main thread has its turn, from the moment it wrote a line ahead until the order that belongs to it."""
         self._ended = False
         self._schedule = self._want_schedule
         self._snapshot = Snapshot()
