@@ -16,6 +16,7 @@ import math
 import os
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from indi_multifocus.config import MAX_STEPS, Config
@@ -52,6 +53,20 @@ class ChannelState:
     """Where a move may lead."""
 
 
+def _is_connected(there: Mapping[str, Vector]) -> bool:
+    connection = there.get("CONNECTION")
+    return (
+        connection is not None
+        and connection.state == "Ok"
+        and connection.values.get("CONNECT") is True
+        and "FOCUS_LINK_INFO" in there  # the last one that the driver defines
+    )
+
+
+def _is_linked(there: Mapping[str, Vector]) -> bool:
+    return _is_connected(there) and there["FOCUS_LINK_INFO"].values.get("LINK") == "up"
+
+
 class Channel:
     """One channel of the controller, which is one INDI device."""
 
@@ -77,26 +92,22 @@ class Channel:
     @property
     def connected(self) -> bool:
         """The driver has it connected and its properties are there; the link to the controller may be lost."""
-        connection = self.vector("CONNECTION")
-        return (
-            connection is not None
-            and connection.state == "Ok"
-            and connection.values.get("CONNECT") is True
-            and self.vector("FOCUS_LINK_INFO") is not None  # the last one that the driver defines
-        )
+        with self._client.changed:
+            return _is_connected(self._client.properties(self.device))
 
     @property
     def linked(self) -> bool:
         """Connected, and the controller answers."""
-        link = self.vector("FOCUS_LINK_INFO")
-        return self.connected and link is not None and link.values.get("LINK") == "up"
+        with self._client.changed:
+            return _is_linked(self._client.properties(self.device))
 
     def state(self) -> ChannelState:
         """What is known of it at this moment."""
         with self._client.changed:
-            position, target = self.vector("ABS_FOCUS_POSITION"), self.vector("FOCUS_TARGET")
-            lowest, highest = self.vector("FOCUS_MIN"), self.vector("FOCUS_MAX")
-            if not self.linked or position is None or target is None or lowest is None or highest is None:
+            there = self._client.properties(self.device)
+            position, target = there.get("ABS_FOCUS_POSITION"), there.get("FOCUS_TARGET")
+            lowest, highest = there.get("FOCUS_MIN"), there.get("FOCUS_MAX")
+            if not _is_linked(there) or position is None or target is None or lowest is None or highest is None:
                 return ChannelState(codes.OFFLINE)
             moving = "Busy" in (position.state, target.state)
             shown = _steps(target, "FOCUS_TARGET_VALUE")

@@ -86,7 +86,11 @@ class IndiClient:
     def vector(self, device: str, name: str) -> Vector | None:
         """The property, or None while it is not defined or there is no server."""
         with self.changed:
-            return self._vectors.get(device, {}).get(name)
+            return self.properties(device).get(name)
+
+    def properties(self, device: str) -> Mapping[str, Vector]:
+        """All that are defined, by name; to be looked at only while `changed` is held."""
+        return self._vectors.get(device, {})
 
     def wait_for(self, test: Callable[[], bool], timeout_s: float | None = None) -> bool:
         """Sleep until `test()`, which is called with `changed` held; False when time is up or the client was closed."""

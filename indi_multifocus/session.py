@@ -52,8 +52,9 @@ than this."""
 
 BYTE_S = 10 / 9600
 GATHER_S = 0.005
-"""A reply that comes byte by byte, over a real UART, is not read more often than this, nor sooner than its end can have
-come: each waking takes the processor as long as reading the whole. What is to be sent does not wait for it."""
+"""A reply that has begun is left alone for this long, but no longer than it can take; if it is still not there then, it
+comes byte by byte, over a real UART, and is left alone until it can have come: each waking takes the processor as long
+as reading the whole. What is to be sent does not wait for it."""
 
 
 class LinkLost(Exception):
@@ -114,6 +115,8 @@ class Session:
         self._heard_anything = False
         self.listen_s = 0.0
         """Before this there is no use in reading."""
+        self._half_there_s: float | None = None
+        """When the last read was, if it ended within a reply."""
         self.status_asked_s = now
         """When a status was last asked for: the next that comes was taken after this."""
         self._get_into_step(now)
@@ -174,13 +177,24 @@ class Session:
                 self._fall_out_of_step(event.reason, now)
             else:
                 raise LinkLost(f"what answers on {self._name} is not a focus controller: {event.reason}")
-        self.listen_s = now + min(GATHER_S, self._conversation.missing * BYTE_S)
+        self.listen_s = now + self._missing_s(len(data), now)
         more = self._conversation.more_to_send()
         if more:
             self._asked_s = now
             if QueryStatus().encode() in more:
                 self.status_asked_s = now
             self._say(more)
+
+    def _missing_s(self, received: int, now: float) -> float:
+        """For how long there is no use in reading: 0 where no reply is half there.
+
+        At its first bytes nobody knows how a reply comes. What has come since tells the pace of the rest.
+        """
+        missing = self._conversation.missing
+        begun_s, self._half_there_s = self._half_there_s, now if missing else None
+        if begun_s is None:
+            return min(GATHER_S, missing * BYTE_S)
+        return missing * min(BYTE_S, (now - begun_s) / received)
 
     def _failed(self, error: OSError) -> LinkLost:
         return LinkLost(f"lost the controller: {self._name} failed ({os.strerror(error.errno or errno.EIO)})")

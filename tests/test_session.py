@@ -443,11 +443,39 @@ def test_a_port_that_takes_only_some_gets_the_rest_later(line: Line) -> None:
 
 
 def test_a_reply_that_comes_byte_by_byte_is_left_alone_until_it_can_have_ended(line: Line) -> None:
+    status = b"T1=+000000,C1=+000000,T2=+000000,C2=+000000\r\n"
+    least = len(status) - 1  # its last byte, the line end, is what is waited for at the end
+    for _ in range(2):
+        line.send(QueryStatus())
+        line.written()
+        line.reply(status[:1])
+        assert line.session.listen_s == pytest.approx(line.now + GATHER_S, abs=1e-9)
+        line.now += 5 * BYTE_S  # as long as five bytes take at 9600 baud: so the rest takes as long as it does there
+        line.reply(status[1:6])
+        assert line.session.listen_s == pytest.approx(line.now + (len(status) - 6) * BYTE_S, abs=1e-9)
+        line.now += (len(status) - 7) * BYTE_S
+        line.reply(status[6:least])
+        assert line.session.listen_s == pytest.approx(line.now + BYTE_S, abs=1e-9)
+        line.now += BYTE_S
+        line.reply(status[least:])
+        assert line.session.listen_s == line.now
+
+
+def test_a_reply_that_comes_in_pieces_is_read_at_the_pace_at_which_it_comes(line: Line) -> None:
     line.send(QueryStatus())
     line.written()
     status = b"T1=+000000,C1=+000000,T2=+000000,C2=+000000\r\n"
-    sent = 0
-    for end, pause_s in ((1, GATHER_S), (30, GATHER_S), (len(status) - 1, BYTE_S), (len(status), 0.0)):
-        line.reply(status[sent:end])
-        sent = end
-        assert line.session.listen_s == pytest.approx(line.now + pause_s, abs=1e-9)
+    line.reply(status[:1])
+    line.now += GATHER_S
+    line.reply(status[1:41])
+    assert line.session.listen_s == pytest.approx(line.now + (len(status) - 41) * GATHER_S / 40, abs=1e-9)
+
+
+def test_who_was_late_does_not_take_the_line_for_slower_than_9600_baud(line: Line) -> None:
+    line.send(QueryStatus())
+    line.written()
+    status = b"T1=+000000,C1=+000000,T2=+000000,C2=+000000\r\n"
+    line.reply(status[:1])
+    line.now += 3.0
+    line.reply(status[1:41])
+    assert line.session.listen_s == pytest.approx(line.now + (len(status) - 41) * BYTE_S, abs=1e-9)
