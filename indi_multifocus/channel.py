@@ -67,6 +67,8 @@ class Report:
     """A stop is wanted, and will be sent after this."""
     trouble: bool = False
     """Something happened to the line since the last status, in which the controller may have been without power."""
+    late_s: float = 0.0
+    """So much later than if it had been asked for by itself it was probably taken: orders went out before."""
 
     @property
     def at_rest(self) -> bool:
@@ -212,7 +214,9 @@ class Channel:
         self._watch_progress(report)
         self._set_deadline(report, move_timeout_s)
         halted = self._stopped or doubtful
-        self._motion.status(report.asked_s, report.heard_s, report.target, report.current, halted=halted)
+        self._motion.status(
+            report.asked_s, report.heard_s, report.target, report.current, halted=halted, late_s=report.late_s
+        )
         self._take(report)
         wrong = "" if report.unanswered else self._compare()
         if wrong:

@@ -564,7 +564,7 @@ class Controller:
             late = taken_s > max(LATE_S, 4 * self._round_trip_s)
             if sent.alone:
                 self._round_trip_s = taken_s
-            self._status(session, reply, sent.sent_s, now, trouble=late)
+            self._status(session, reply, sent.sent_s, now, trouble=late, late_s=max(0.0, taken_s - self._round_trip_s))
         elif isinstance(reply, Fans):
             self._fans = reply.on
             self._fans_request = max(self._fans_request, sent.request)
@@ -576,7 +576,9 @@ class Controller:
         elif isinstance(command, ORDERS):
             self._channels[command.channel - 1].answered(command, sent.request, sent.sent_s)
 
-    def _status(self, session: Session, status: Status, asked_s: float, now: float, *, trouble: bool) -> None:
+    def _status(
+        self, session: Session, status: Status, asked_s: float, now: float, *, trouble: bool, late_s: float = 0.0
+    ) -> None:
         for channel, target, current in zip(self._channels, status.targets, status.currents):
             report = Report(
                 target,
@@ -586,6 +588,7 @@ class Controller:
                 unanswered=tuple(order for order, _ in session.orders(channel.number)),
                 stop_waits=self._stop_is_wished(channel.number),
                 trouble=trouble,
+                late_s=late_s,
             )
             order = channel.status(report, self._schedule.move_timeout_s)
             if isinstance(order, Stop):

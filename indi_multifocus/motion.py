@@ -60,10 +60,13 @@ class Motion:
         """Whether this motor has been seen to move for long enough to know its speed by itself."""
         return self._speed_high < self._speed_low * (1 + _SPEED_PRECISION)
 
-    def status(self, asked_s: float, heard_s: float, target: int, current: int, *, halted: bool = False) -> None:
+    def status(
+        self, asked_s: float, heard_s: float, target: int, current: int, *, halted: bool = False, late_s: float = 0.0
+    ) -> None:
         """A status that was asked for at `asked_s`, and had come at `heard_s`: it was taken at some time between.
 
-        `halted`: where it is at rest it did not arrive, but was stopped, or was without power.
+        `halted`: where it is at rest it did not arrive, but was stopped, or was without power. `late_s`: so much later
+        than a status that is asked for by itself it was probably taken.
         """
         if target != self._target:
             # A new target may have turned the motor round, so what was seen before says nothing about this leg.
@@ -78,7 +81,8 @@ class Motion:
             if halted or self._last_step_s is None or asked_s >= self._last_step_s:
                 self._target = None
             return
-        self._recent.append((asked_s, current))
+        # A bound from below holds as well without what is only probable.
+        self._recent.append((asked_s if self._inward else asked_s + late_s, current))
         del self._recent[:-_HISTORY]
         self._measure(asked_s, heard_s, current)
 

@@ -294,3 +294,11 @@ def test_a_motor_is_believed_also_by_a_machine_that_is_too_busy_to_ask_in_time(
             assert motion.could_travel(current - before, heard_s - before_s)
         motion.status(asked_s, heard_s, target_now, current)
         before = current
+
+
+def test_a_status_that_was_asked_for_behind_an_order_is_no_reason_to_look_for_the_end_too_soon() -> None:
+    outward, inward = Motion(100.0), Motion(100.0)
+    outward.status(5.0, 5.06, 50, 0, late_s=0.008)
+    inward.status(5.0, 5.06, -50, 0, late_s=0.008)
+    assert outward.arrival_s() == pytest.approx(5.508)
+    assert inward.arrival_s() == pytest.approx(5.5), "how late it was is not certain, and a later status tells more"
