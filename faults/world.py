@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A world with a clock of its own: the real driver and the simulated firmware, and between them a cable with faults.
 
-Used by `schedule.py`, in one thread. The driver's two threads, the cable and the controller take turns here by an
+Used by `schedule.py`, in one thread. The driver's threads, the cable and the controller take turns here by an
 agenda of events: nobody ever sleeps, an hour passes in a second, and a seed gives the same run again. The driver's code
 is the real one down to `os.read` and `os.write`; what is replaced are the clock, `select`, the thread and the opening
 of the port. This must never be imported by the driver.

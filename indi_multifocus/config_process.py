@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """CONFIG_PROCESS of one device: load, save, default, purge of the settings that a user wants to keep.
 
-Used by `driver.py`, in the main thread. What is loaded is handed to the device as if a client had sent it, so it is
-checked as that is; and only properties that were named as settings are, so that no file can move a motor.
+Used by `driver.py`, by one thread at a time. What is loaded is handed to the device as if a client had sent it, so it
+is checked as that is; and only properties that were named as settings are, so that no file can move a motor.
 """
 
 from __future__ import annotations

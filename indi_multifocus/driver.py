@@ -300,7 +300,7 @@ class Driver:
             pass  # it has enough to wake up for, or has ended
 
     def _leave(self, what: Snapshot | str) -> None:
-        """Called in the poll thread; with traffic in the main thread, too."""
+        """Called in the poll thread; with traffic by whoever gives an order, too."""
         self._left.append(what)
         del self._left[:-MOST_LEFT]
         self._wake()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One channel of the controller as an INDI focuser: its properties, and what each does.
 
-Used by `driver.py`, in the main thread alone. Two things drive a focuser: what clients send (the `_new_…`
+Used by `driver.py`, by one thread at a time. Two things drive a focuser: what clients send (the `_new_…`
 handlers) and what the controller is known to do (`show`, with each snapshot). Neither waits for the other: a
 handler leaves a request with the controller and says Busy, and a later snapshot says what became of it.
 

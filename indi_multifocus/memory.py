@@ -2,8 +2,8 @@
 """What must still be known of a channel's position after a restart of the driver: sign, offset, and whether
 to believe it.
 
-Used by `focuser.py`, in the main thread. Saved at once when it changes, unlike the settings that a user saves when he
-wants to (CONFIG_PROCESS): a focuser that forgot a sync would move to the wrong place.
+Used by `focuser.py`, by one thread at a time. Saved at once when it changes, unlike the settings that a user saves
+when he wants to (CONFIG_PROCESS): a focuser that forgot a sync would move to the wrong place.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The settings that a user keeps with CONFIG_PROCESS: libindi's file, in libindi's place and form.
 
-Used by `config_process.py`, in the main thread. `~/.indi/<device>_config.xml`, or the file that INDICONFIG
+Used by `config_process.py`, by one thread at a time. `~/.indi/<device>_config.xml`, or the file that INDICONFIG
 names for all devices: an <INDIDriver> that holds the new…Vector messages which would set the properties. What
 is read is handed on as such messages, so that a damaged or hostile file can do no more than a client can.
 """
