@@ -85,7 +85,7 @@ def test_while_the_next_message_is_looked_for_nothing_is_known() -> None:
     assert watched.done == [b"On"]
 
 
-def test_a_name_with_special_characters_is_known_as_indiserver_writes_it() -> None:
+def test_a_name_with_special_characters_is_known_by_its_entities() -> None:
     done: list[bytes] = []
     shortcuts = Shortcuts()
     shortcuts.add("Switch", "R&D", "ABORT", "A", done.append)
