@@ -5,10 +5,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 # The environment is made anew when the project's metadata changes or another PYTHON is asked for.
 READY := .venv/ready-$(subst /,_,$(PYTHON))
-SOURCES := $(wildcard indi_multifocus focus_cli warwick scripts tests bench faults fuzz)
+SOURCES := $(wildcard indi_multifocus focus_cli packaging/python/warwick tools tests)
 
 .DEFAULT_GOAL := help
-# bench, docs, fuzz and faults are also folders.
+# docs is also a folder.
 .PHONY: help run test test-packages test-kstars bench docs faults soak fuzz lint clean setup
 
 help: ## show this list
@@ -31,16 +31,16 @@ help: ## show this list
 	@echo "make clean  remove .venv and whatever else was made here"
 
 run: $(READY)
-	@exec $(BIN)/python scripts/run.py
+	@exec $(BIN)/python tools/run.py
 
 test: lint
 	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_FLAGS)
 
 faults: $(READY) ## exit status 1 when anything went wrong
-	$(BIN)/python -m faults
+	$(BIN)/python -m tools.faults
 
 soak: $(READY) ## exit status 1 when memory grew
-	$(BIN)/python -m faults.soak
+	$(BIN)/python -m tools.faults.soak
 
 # The driver as `make install` installs it, by Debian's Python, like the driver beside it.
 BENCH := $(CURDIR)/build/bench
@@ -51,14 +51,14 @@ bench: $(READY)
 	@$(MAKE) -s install DESTDIR=/ PREFIX=$(BENCH) INDIDATADIR=$(BENCH)/indi SYSCONFDIR=$(BENCH)/etc PYTHON=$(BENCH_PYTHON)
 	@site=$$($(BENCH_PYTHON) packaging/sitelib.py $(BENCH)); test -d $$site/msgspec || \
 	    $(BIN)/python -m pip --python $(BENCH_PYTHON) install -q --target $$site --upgrade msgspec pyserial
-	DRIVER=$${DRIVER:-$(BENCH)/bin/indi_multifocus} $(BIN)/python -m bench $(BENCH_FLAGS)
+	DRIVER=$${DRIVER:-$(BENCH)/bin/indi_multifocus} $(BIN)/python -m tools.bench $(BENCH_FLAGS)
 
 docs: $(READY)
-	$(BIN)/python scripts/property_reference.py
+	$(BIN)/python tools/property_reference.py
 
 fuzz: $(READY)
 	@$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[focusd,test,fuzz]"
-	$(BIN)/python -m fuzz
+	$(BIN)/python -m tools.fuzz
 
 test-packages: $(READY)
 	@sh packaging/setup-tests.sh
@@ -76,8 +76,8 @@ lint: $(READY)
 
 setup: $(READY)
 
-$(READY): setup.cfg pyproject.toml scripts/setup.sh
-	@PYTHON="$(PYTHON)" READY="$@" sh scripts/setup.sh
+$(READY): setup.cfg pyproject.toml tools/setup.sh
+	@PYTHON="$(PYTHON)" READY="$@" sh tools/setup.sh
 
 include packaging/install.mk
 

@@ -19,7 +19,9 @@ SITELIB ?= $(shell $(PYTHON) packaging/sitelib.py "$(PREFIX)")
 
 INTERPRETER = $(shell command -v $(PYTHON))
 COPY = install -D -p -m 0644
-MODULES := $(wildcard indi_multifocus/*.py indi_multifocus/indi/*.py focus_cli/*.py warwick/observatory/multifocus/*.py)
+MODULES := $(shell find indi_multifocus focus_cli -name '*.py')
+# The import path of the observatory's scripts.
+WARWICK := warwick/observatory/multifocus
 # What is made from a template: paths and names filled in.
 FILLED = sed -e 's|/usr/bin/|$(BINDIR)/|g' -e 's|/usr/libexec/|$(LIBEXECDIR)/|g' \
     -e 's|/etc/focusd/|$(SYSCONFDIR)/focusd/|g' -e 's|@PYTHON@|$(INTERPRETER)|g' -e 's|@SITELIB@|$(SITELIB)|g'
@@ -34,11 +36,13 @@ endef
 install: install-python install-server install-client ## into PREFIX (/usr/local), below DESTDIR
 	# Else every start of the driver would compile it all: its user cannot write there. (rpm does this by itself.)
 	$(PYTHON) -m compileall -q $(if $(DESTDIR),-s $(DESTDIR) -p /) \
-	    $(addprefix $(DESTDIR)$(SITELIB)/,indi_multifocus focus_cli warwick/observatory/multifocus)
+	    $(addprefix $(DESTDIR)$(SITELIB)/,indi_multifocus focus_cli $(WARWICK))
 	@[ -n "$(DESTDIR)" ] || sh packaging/after-install.sh "$(INTERPRETER)"
 
 install-python:
 	for file in $(MODULES); do $(COPY) $$file $(DESTDIR)$(SITELIB)/$$file || exit; done
+	install -d $(DESTDIR)$(SITELIB)/$(WARWICK)
+	install -p -m 0644 packaging/python/$(WARWICK)/*.py $(DESTDIR)$(SITELIB)/$(WARWICK)
 	# The INDI server that focusd starts runs the driver by this.
 	install -p -m 0755 focus_cli/indi_multifocus $(DESTDIR)$(SITELIB)/focus_cli/indi_multifocus
 
@@ -70,12 +74,12 @@ uninstall: ## remove what install has put there; configurations and saved positi
 	    $(addprefix $(DESTDIR)$(UNITDIR)/,focusd@.service indi-multifocus@.service) \
 	    $(DESTDIR)$(SYSUSERSDIR)/focusd.conf $(DESTDIR)$(UDEVDIR)/60-multifocus.rules \
 	    $(DESTDIR)$(INDIDATADIR)/indi_multifocus.xml $(DESTDIR)$(COMPLETIONDIR)/focus
-	rm -rf $(addprefix $(DESTDIR)$(SITELIB)/,indi_multifocus focus_cli warwick/observatory/multifocus)
+	rm -rf $(addprefix $(DESTDIR)$(SITELIB)/,indi_multifocus focus_cli $(WARWICK))
 	# These two may be others', too.
 	@rmdir $(DESTDIR)$(SITELIB)/warwick/observatory $(DESTDIR)$(SITELIB)/warwick 2>/dev/null || true
 
 RPM_FILES := Makefile setup.cfg pyproject.toml README.md LICENSE CHANGELOG.md clasp.json test.json \
-    indi_multifocus focus_cli warwick packaging scripts xml
+    indi_multifocus focus_cli packaging xml
 # Where they are built, and where they are put.
 RPM_BUILD ?= build/rpm
 RPM_DIR ?= dist

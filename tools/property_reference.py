@@ -5,8 +5,8 @@ What the page says of names, kinds and ranges, and of when a property is there, 
 does: it is started in here four times, on simulated controllers of both generations, with and without what a
 configuration can add, and a client reads what it says. What a property means stands in MEANINGS below.
 
-    python scripts/property_reference.py           write the page
-    python scripts/property_reference.py --check   status 1 where it is not what would be written
+    python tools/property_reference.py           write the page
+    python tools/property_reference.py --check   status 1 where it is not what would be written
 """
 
 from __future__ import annotations
@@ -351,7 +351,7 @@ def find_saved(client: Client, device: str, path: Path) -> dict[str, str]:
 # --- Writing the page -----------------------------------------------------------------------------------------------
 
 INTRO = """\
-<!-- `make docs` writes this page from what the driver defines: change scripts/property_reference.py, not this. -->
+<!-- `make docs` writes this page from what the driver defines: change tools/property_reference.py, not this. -->
 
 # INDI properties
 

@@ -13,9 +13,9 @@ say() { echo "setup: $*" >&2; }
 
 # One at a time, and whoever waited may find the work done.
 if command -v flock >/dev/null; then
-    exec 9<scripts/setup.sh
+    exec 9<tools/setup.sh
     flock 9
-    if [ -e "$READY" ] && [ -z "$(find setup.cfg pyproject.toml scripts/setup.sh -newer "$READY")" ]; then
+    if [ -e "$READY" ] && [ -z "$(find setup.cfg pyproject.toml tools/setup.sh -newer "$READY")" ]; then
         exit 0
     fi
 fi
@@ -83,8 +83,9 @@ else
     say "making .venv with $("$PYTHON" -V 2>&1); this takes a minute or two"
     "$PYTHON" -m venv --clear .venv
 fi
-# Before 21.3 pip cannot install this project editable.
-.venv/bin/python -m pip install --quiet --disable-pip-version-check "pip>=21.3"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[focusd,test]"
+# Since 22.1 pip passes settings on to setuptools: a plain path entry, and not an import hook in every Python that starts.
+.venv/bin/python -m pip install --quiet --disable-pip-version-check "pip>=22.1"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat \
+    --editable ".[focusd,test]"
 touch "$READY"
 say "done"

@@ -2,7 +2,7 @@
 """What users see when something fails: every row of the design's table of faults, over the real chain.
 
 A simulated controller on a pseudo-terminal, the driver, indiserver, a client. The rows about focusd are in
-tests/focus/test_faults.py, those about floods in test_flood.py, the deaths of processes in test_process_faults.py.
+focus/test_faults.py, those about floods in test_flood.py, the deaths of processes in test_process_faults.py.
 """
 
 from __future__ import annotations

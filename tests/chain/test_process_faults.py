@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is left when driver or indiserver is killed at any moment of a move: no process, a free port, and the truth.
 
-The deaths of focusd, and of what runs under it, are in tests/focus/test_process.py and tests/focus/test_faults.py.
+The deaths of focusd, and of what runs under it, are in focus/test_process.py and focus/test_faults.py.
 """
 
 from __future__ import annotations

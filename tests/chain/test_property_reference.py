@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 from support import ROOT
 
-SCRIPT = ROOT / "scripts" / "property_reference.py"
+SCRIPT = ROOT / "tools" / "property_reference.py"
 PAGE = ROOT / "docs" / "indi-properties.md"
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 30.0
 
 
@@ -63,7 +63,7 @@ class Launcher:
             if key not in ("PORT", "GENERATION", "CHANNELS", "SPEED", "INDI_PORT", "FOCUSD_PORT", "MAKELEVEL")
         }
         self.process = subprocess.Popen(
-            [sys.executable, str(PROJECT / "scripts" / "run.py")],
+            [sys.executable, str(PROJECT / "tools" / "run.py")],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -194,7 +194,7 @@ def test_it_ends_with_the_make_that_started_it(indi_port: int) -> None:
         ports = {"INDI_PORT": str(indi_port), "FOCUSD_PORT": str(free_port())}
         environment = {**os.environ, **ports, "TMPDIR": folder, "MAKELEVEL": "1"}
         program = "import subprocess, sys; subprocess.run(sys.argv[1:])"  # as make does
-        command = [sys.executable, "-c", program, sys.executable, str(PROJECT / "scripts" / "run.py")]
+        command = [sys.executable, "-c", program, sys.executable, str(PROJECT / "tools" / "run.py")]
         with log.open("wb") as output:
             make = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
         try:

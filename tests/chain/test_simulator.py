@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The simulated controller: the firmware by bytes and times of the test's choice, and the whole of it on a real pty.
 
-What the firmware must answer is in `transcripts/`, which were taken from the two public firmwares.
+What the firmware must answer is in `tests/support/transcripts/`, which were taken from the two public firmwares.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from hypothesis import strategies as st
 from indi_multifocus.firmware import BUILDS, MEASUREMENT_S, Firmware, Uart, crc8
 from indi_multifocus.simulator import Simulator
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent
+ROOT = Path(__file__).resolve().parents[2]
+TRANSCRIPTS = ROOT / "tests" / "support" / "transcripts"
 DEADLINE_S = 10.0
 # So fast that every move has arrived before the next command.
 FAST = 1e9
@@ -41,7 +41,7 @@ PROBE = "28FF641E8C160497"
 def transcript(generation: int, section: int) -> list[tuple[bytes, bytes]]:
     """What was sent and answered in a section of a transcript: 0 with held motors, 1 with fast ones."""
     sections: list[list[tuple[bytes, bytes]]] = []
-    for text in (HERE / "transcripts" / f"generation{generation}.jsonl").read_text().splitlines():
+    for text in (TRANSCRIPTS / f"generation{generation}.jsonl").read_text().splitlines():
         entry = json.loads(text)
         if "comment" in entry:
             sections.append([])

@@ -9,9 +9,9 @@ import types
 from pathlib import Path
 
 import pytest
+from warwick.observatory.multifocus import CommandStatus, Config, FocuserStatus
 
 from indi_multifocus.config import ConfigError
-from warwick.observatory.multifocus import CommandStatus, Config, FocuserStatus
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -68,7 +68,7 @@ def test_other_packages_have_room_beside_it(tmp_path: Path) -> None:
     program = "import warwick.observatory.dome, warwick.observatory.multifocus, warwick; print(warwick.__file__)"
     done = subprocess.run(
         [sys.executable, "-c", program],
-        env={"PYTHONPATH": f"{PROJECT}:{tmp_path}"},
+        env={"PYTHONPATH": f"{PROJECT}:{PROJECT}/packaging/python:{tmp_path}"},
         capture_output=True,
         text=True,
         timeout=60,

@@ -6,12 +6,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from configparser import ConfigParser
 from pathlib import Path
 from xml.etree import ElementTree
 
 import indi_multifocus
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def test_the_version_is_the_same_everywhere() -> None:
@@ -59,3 +60,12 @@ def test_make_alone_shows_what_it_can_do() -> None:
     commands = re.findall(r"^make (\w+)", shown, re.MULTILINE)
     targets = re.findall(r"^(\w+):", (PROJECT / "Makefile").read_text(), re.MULTILINE)
     assert set(targets) - set(commands) == {"help"}
+
+
+def test_every_package_is_installed() -> None:
+    metadata = ConfigParser()
+    metadata.read(PROJECT / "setup.cfg")
+    listed = set(metadata["options"]["packages"].split())
+    folders = {path.parent for name in ("indi_multifocus", "focus_cli") for path in (PROJECT / name).rglob("*.py")}
+    packages = {".".join(folder.relative_to(PROJECT).parts) for folder in folders}
+    assert listed == packages | {"warwick.observatory.multifocus"}

@@ -19,7 +19,7 @@ from typing import Any, Callable, TypeVar
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 45.0
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 
 The tests of conformance hold our driver against libindi's, and the benches time both; neither has the hardware. It has
 one thread, which sleeps in select until a command comes; where the motor is follows from the clock. Every public member
-may be used from any thread. `python tests/moonlite.py` serves one, and prints its port, until its input ends.
+may be used from any thread. `python tests/support/moonlite.py` serves one, and prints its port, until its input ends.
 
 TCP (CONNECTION_MODE=CONNECTION_TCP, DEVICE_ADDRESS), and not a pseudo-terminal: the driver discards unsent bytes before
 each command, and on a pseudo-terminal that throws away the command before, if the other end has not read it yet.

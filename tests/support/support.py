@@ -36,7 +36,7 @@ from indi_multifocus.driver import Driver
 from indi_multifocus.settings import Settings
 from indi_multifocus.simulator import Simulator
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 20.0
 """For what is to happen at once, on the busiest of machines. Nothing is told right or wrong by the time it takes."""
 

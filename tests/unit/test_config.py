@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from indi_multifocus.config import MAX_SIZE, Config, ConfigError, Probe, load, parse
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENTED: dict[str, Any] = {
     "daemon": "localhost_test",
     "log_name": "focusd@test",

@@ -12,7 +12,14 @@ import pytest
 
 from focus_cli import focusd
 from focus_cli.focusd import FocusDaemon
-from fuzz import (
+from indi_multifocus import protocol
+from indi_multifocus.driver import Driver
+from indi_multifocus.focuser import Focuser
+from indi_multifocus.indi import Device, NewVector, Reader, reader
+from indi_multifocus.protocol import Answered, Conversation, NotAController, OutOfStep, Synchronised
+from indi_multifocus.records import replace
+from indi_multifocus.saved import SavedConfig
+from tools.fuzz import (
     TARGETS,
     configuration,
     indi_driver,
@@ -22,13 +29,6 @@ from fuzz import (
     serial_protocol,
     state_file,
 )
-from indi_multifocus import protocol
-from indi_multifocus.driver import Driver
-from indi_multifocus.focuser import Focuser
-from indi_multifocus.indi import Device, NewVector, Reader, reader
-from indi_multifocus.protocol import Answered, Conversation, NotAController, OutOfStep, Synchronised
-from indi_multifocus.records import replace
-from indi_multifocus.saved import SavedConfig
 
 Run = Callable[[bytes], None]
 
@@ -62,7 +62,7 @@ def play_seeds(target: Any) -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_the_seeds_of_every_target_find_nothing(name: str) -> None:
-    play_seeds(importlib.import_module(f"fuzz.{name}"))
+    play_seeds(importlib.import_module(f"tools.fuzz.{name}"))
 
 
 @pytest.mark.parametrize(("run", "data"), FINDINGS)

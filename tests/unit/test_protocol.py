@@ -1215,11 +1215,12 @@ def test_no_bytes_raise_while_synchronising(data: bytes, sizes: list[int]) -> No
 # --- The transcripts of both firmwares ------------------------------------------------------------------------
 
 Exchange = tuple[bytes, bytes]
+TRANSCRIPTS = Path(__file__).resolve().parents[1] / "support" / "transcripts"
 
 
 def transcript(generation: int) -> list[Exchange]:
     """What was sent and what came, line by line; the reply is empty where nothing came."""
-    text = (Path(__file__).parent / "transcripts" / f"generation{generation}.jsonl").read_text("ascii")
+    text = (TRANSCRIPTS / f"generation{generation}.jsonl").read_text("ascii")
     entries = [json.loads(line) for line in text.splitlines()]
     return [(entry["send"].encode(), entry["reply"].encode()) for entry in entries if "send" in entry]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A few of the schedules of faults of which `make faults` runs thousands: see `faults/schedule.py` for what they judge.
+"""A few of the schedules of faults of which `make faults` runs thousands; `tools/faults/schedule.py` has their rules.
 
 And schedules that once went wrong, each with the story of its mistake.
 """
@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from faults.__main__ import kinds_of
-from faults.schedule import EVERYTHING, FAULTS, run
-from faults.world import World
 from indi_multifocus.focuser import Focuser
 from indi_multifocus.indi import Device, NewVector
 from indi_multifocus.session import LinkLost
+from tools.faults.__main__ import kinds_of
+from tools.faults.schedule import EVERYTHING, FAULTS, run
+from tools.faults.world import World
 
 
 @pytest.mark.parametrize("kind", FAULTS)
@@ -51,7 +51,7 @@ def test_a_driver_that_stays_busy_is_found_out(monkeypatch: pytest.MonkeyPatch) 
     from indi_multifocus.focuser import Focuser
 
     monkeypatch.setattr(Focuser, "_moving", lambda self, state: state.moving or self._moved > 0)
-    monkeypatch.setattr("faults.schedule.MOST_S", 60.0)
+    monkeypatch.setattr("tools.faults.schedule.MOST_S", 60.0)
     assert any("Busy for ever" in problem for seed in range(10) for problem in run(seed).problems)
 
 

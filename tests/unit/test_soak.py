@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from faults import __main__ as page
-from faults import soak
+from tools.faults import __main__ as page
+from tools.faults import soak
 
 
 def test_a_moment_of_both_soaks_finds_nothing() -> None:

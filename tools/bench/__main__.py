@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`python -m bench`: measure our driver beside indi_moonlite_focus, and print the table.
+"""`python -m tools.bench`: measure our driver beside indi_moonlite_focus, and print the table.
 
 `--json FILE`, `--plot FILE` and `--page FILE` (between the marks of docs/performance.md) keep it; `--only NAME …` runs
 a part; `--quick` shows in a minute whether all of it works. DRIVER in the environment names another executable of our
@@ -33,7 +33,7 @@ PARTS: dict[str, Callable[[Effort], list[report.Row]]] = {
 
 def main() -> int:
     """Run; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Our driver beside indi_moonlite_focus.")
+    parser = argparse.ArgumentParser(prog="python -m tools.bench", description="Our driver beside indi_moonlite_focus.")
     parser.add_argument("--json", metavar="FILE", help="write the samples of all measurements")
     parser.add_argument("--plot", metavar="FILE", help="draw the distributions (PNG)")
     parser.add_argument("--page", metavar="FILE", help="put the table between the marks of this page")

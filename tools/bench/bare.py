@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What Pyro4 itself needs for a call: an object that returns a dictionary, and nothing else.
 
-Runs as a process of its own: `python -m bench.bare JSON` prints the URI of an object whose `report_status()` returns
-what JSON says. It ends with its standard input.
+Runs as a process of its own: `python -m tools.bench.bare JSON` prints the URI of an object whose `report_status()`
+returns what JSON says. It ends with its standard input.
 """
 
 from __future__ import annotations

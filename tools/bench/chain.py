@@ -38,9 +38,9 @@ class Chain:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="bench-")))
             env = environment(folder)
-            self._device = Helper("bench.device", "multifocus", "2", env=env)
+            self._device = Helper("tools.bench.device", "multifocus", "2", env=env)
             stack.callback(self._device.close)
-            self._wire = Helper("bench.wire", str(self._device.ready), "0", env=env)
+            self._wire = Helper("tools.bench.wire", str(self._device.ready), "0", env=env)
             stack.callback(self._wire.close)
             port = free_port()
             entry = {"name": "bench_focus_daemon", "host": "127.0.0.1", "port": port}
@@ -105,7 +105,7 @@ def measure(sets: int, batches: int) -> list[Row]:
 
 def _rates(chain: Chain, batches: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Calls a second: focusd's and the bare object's, in turns, both on a connection that stands."""
-    bare = Helper("bench.bare", json.dumps(chain.focusd.report_status()), env=dict(os.environ))
+    bare = Helper("tools.bench.bare", json.dumps(chain.focusd.report_status()), env=dict(os.environ))
     try:
         with Pyro4.Proxy(bare.ready) as other:
             found: tuple[list[float], list[float]] = ([], [])

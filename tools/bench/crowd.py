@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Many INDI clients that only listen to one focuser's position, as dashboards do.
 
-Runs as a process of its own: `python -m bench.crowd PORT COUNT DEVICE` connects them, prints their number when each has
-had an answer, and reads until its standard input ends.
+Runs as a process of its own: `python -m tools.bench.crowd PORT COUNT DEVICE` connects them, prints their number when
+each has had an answer, and reads until its standard input ends.
 
 They ask for the position alone: the definitions that one client asks for go to all that listen to them, so that a crowd
 which asks for everything has the square of its number sent to it, before anything is measured.

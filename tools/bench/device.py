@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The device at the far end of the line: our simulated controller, or a Moonlite.
 
-Runs as a process of its own: `python -m bench.device multifocus CHANNELS` or `python -m bench.device moonlite` prints
-the terminal or TCP port to open. A line on standard input is answered with the monotonic time at which the first
+Runs as a process of its own: `python -m tools.bench.device multifocus CHANNELS` (or `moonlite`)
+prints the terminal or TCP port to open. A line on standard input is answered with the monotonic time at which the first
 channel's motor last came to rest (null while it moves). It ends with its standard input.
 """
 
@@ -23,7 +23,7 @@ def _serve(port: str | int, standstill: Callable[[], float | None]) -> None:
 def main() -> None:
     """Serve until standard input ends."""
     if sys.argv[1] == "moonlite":
-        sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
+        sys.path.append(str(Path(__file__).resolve().parents[2] / "tests" / "support"))
         from moonlite import Moonlite
 
         with Moonlite(position=20_000) as focuser:

@@ -114,9 +114,9 @@ class Stand:
     def _start(self, stack: ExitStack) -> None:
         env = environment(self.folder)
         arguments = ["moonlite"] if self.driver is THEIRS else ["multifocus", str(self._channels)]
-        self._device = Helper("bench.device", *arguments, env=env)
+        self._device = Helper("tools.bench.device", *arguments, env=env)
         stack.callback(self._device.close)
-        self._wire = Helper("bench.wire", str(self._device.ready), str(self._baud), env=env)
+        self._wire = Helper("tools.bench.wire", str(self._device.ready), str(self._baud), env=env)
         stack.callback(self._wire.close)
         self.port = free_port()
         self.fifo = self.folder / "fifo"
@@ -134,7 +134,7 @@ class Stand:
         if self._connect:
             self._connect_focuser()
         if self._clients:
-            crowd = Helper("bench.crowd", str(self.port), str(self._clients), self.driver.device, env=env)
+            crowd = Helper("tools.bench.crowd", str(self.port), str(self._clients), self.driver.device, env=env)
             stack.callback(crowd.close)
         self.client.forget()
 

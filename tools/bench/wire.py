@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A serial line between a driver and a device, which writes down when each byte went by.
 
-Runs as a process of its own, in one thread, so that nothing delays the stamps: `python -m bench.wire DEVICE BAUD`
+Runs as a process of its own, in one thread, so that nothing delays the stamps: `python -m tools.bench.wire DEVICE BAUD`
 opens DEVICE (a terminal, or the number of a TCP port on this machine), makes a terminal for the driver, prints its
 name, and passes on what comes, at once or (BAUD above 0) byte for byte as a UART would, both ways. A line on standard
 input is answered with all that went by since the last: [monotonic time, "host" or "device" (who sent it), text]. It

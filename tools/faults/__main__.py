@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`python -m faults`: thousands of schedules of faults, and the table of docs/reliability.md. `make faults` runs this.
+"""`python -m tools.faults`: thousands of schedules of faults, and the table of docs/reliability.md. For `make faults`.
 
 FAULT_SECONDS bounds the time (default 300), FAULT_SEED names the first seed (default: 0), and FAULT_REPLAY shows what
 happens in one schedule: "<seed> <kind>" as printed where something went wrong. The exit status is 1 when anything did.
@@ -21,7 +21,7 @@ from indi_multifocus import __version__
 
 from .schedule import EVERYTHING, FAULTS, Outcome, run
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "reliability.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 BEGIN, END = "<!-- what make faults found: begin -->\n", "<!-- end -->\n"
 BATCH = 8
 """Schedules of one kind that a process carries out in one go."""

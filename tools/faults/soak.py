@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`python -m faults.soak`: does memory grow over a million status polls? `make soak` runs this.
+"""`python -m tools.faults.soak`: does memory grow over a million status polls? `make soak` runs this.
 
 Two chains of real processes, each with a simulated controller whose motors are quick:
 
@@ -30,11 +30,11 @@ from pathlib import Path
 
 import Pyro4
 
-from bench.client import Client, Vector
-from bench.processes import PROJECT, child, end, environment, start
-from bench.stand import connected_client, free_port, our_executable
 from indi_multifocus import __version__
 from indi_multifocus.simulator import Simulator
+from tools.bench.client import Client, Vector
+from tools.bench.processes import PROJECT, child, end, environment, start
+from tools.bench.stand import connected_client, free_port, our_executable
 
 from .__main__ import write
 

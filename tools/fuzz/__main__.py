@@ -26,7 +26,7 @@ MEMORY_MB = 1024
 
 def prepare(name: str) -> None:
     """Write down what a target begins with."""
-    target = importlib.import_module(f"fuzz.{name}")
+    target = importlib.import_module(f"tools.fuzz.{name}")
     place = PLACE / name
     seeds = place / "seeds"
     for folder in (place / "corpus", seeds):
@@ -39,7 +39,8 @@ def prepare(name: str) -> None:
 def fuzz(name: str, seconds: int) -> tuple[bool, str]:
     """Whether nothing was found in that time, and a line that says what was done."""
     place = PLACE / name
-    command = [sys.executable, "-m", "fuzz.one", name, f"-max_total_time={seconds}", f"-timeout={INPUT_TIMEOUT_S}"]
+    command = [sys.executable, "-m", "tools.fuzz.one", name]
+    command += [f"-max_total_time={seconds}", f"-timeout={INPUT_TIMEOUT_S}"]
     command += [f"-rss_limit_mb={MEMORY_MB}", f"-dict={place / 'words'}", f"-artifact_prefix={place}/"]
     command += ["-print_final_stats=1", "-max_len=8192", str(place / "corpus"), str(place / "seeds")]
     with open(place / "log", "wb") as log:

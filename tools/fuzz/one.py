@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One target under atheris: `python -m fuzz.one TARGET [options of libFuzzer] [inputs]`.
+"""One target under atheris: `python -m tools.fuzz.one TARGET [options of libFuzzer] [inputs]`.
 
 With a file as its only input it plays that one alone: so a finding is looked at.
 """
@@ -16,7 +16,7 @@ from . import TARGETS
 def main() -> None:
     """Never returns: atheris ends the process."""
     if len(sys.argv) < 2 or sys.argv[1] not in TARGETS:
-        sys.exit(f"usage: python -m fuzz.one {'|'.join(TARGETS)} [options of libFuzzer] [inputs]")
+        sys.exit(f"usage: python -m tools.fuzz.one {'|'.join(TARGETS)} [options of libFuzzer] [inputs]")
     import atheris
 
     name = sys.argv.pop(1)
@@ -24,7 +24,7 @@ def main() -> None:
     log = os.fdopen(os.dup(2), "w")
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     with atheris.instrument_imports(include=["indi_multifocus", "focus_cli"]):
-        target = importlib.import_module(f"fuzz.{name}")
+        target = importlib.import_module(f"tools.fuzz.{name}")
 
     def play(data: bytes) -> None:
         try:

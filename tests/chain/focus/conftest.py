@@ -26,7 +26,7 @@ import pytest
 
 from indi_multifocus.simulator import Simulator
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 PATIENCE_S = 30.0
 PROBES = {"28EFE61E0B0000B9": 21.0625, "28EFE61E0B0000BA": -3.5}
 

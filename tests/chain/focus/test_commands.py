@@ -17,7 +17,7 @@ import pytest
 from focus_cli import focus
 from indi_multifocus import __version__
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 
 
 def test_a_night_from_init_to_kill(make_chain: Any) -> None:

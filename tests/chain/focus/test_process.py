@@ -19,7 +19,7 @@ import serial
 
 from indi_multifocus import __version__
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 
 
 def run_focusd(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import FocuserClient, IndiServer
+from support import ROOT, FocuserClient, IndiServer
 
 pytestmark = pytest.mark.skipif(shutil.which("indiserver") is None, reason="indiserver is not installed")
 
@@ -23,7 +23,7 @@ class ThrowawayServer(IndiServer):
 
     def __init__(self, home: Path) -> None:
         super().__init__(home)
-        driver = Path(__file__).with_name("throwaway_driver.py")
+        driver = ROOT / "tests" / "support" / "throwaway_driver.py"
         self._driver.write_text(f"#!/bin/sh\nexec '{sys.executable}' '{driver}' '{self._pid_file}'\n")
 
 

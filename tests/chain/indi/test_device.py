@@ -20,6 +20,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import ROOT
 
 from indi_multifocus.indi import (
     Device,
@@ -534,7 +535,7 @@ def test_bytes_of_any_client_go_through_reader_and_device(text: str, noise: byte
 # --- libindi's server and clients -------------------------------------------------------------------------------
 
 needs_libindi = pytest.mark.skipif(shutil.which("indiserver") is None, reason="indiserver is not installed")
-DRIVER = Path(__file__).with_name("throwaway_driver.py")
+DRIVER = ROOT / "tests" / "support" / "throwaway_driver.py"
 
 
 def wait_for(what: Callable[[], Result], seconds: float = 30.0) -> Result:
