@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NoReturn
 
-from indi_multifocus.config import ConfigError
+from indi_multifocus.settings.configuration import ConfigError
 
 REGISTRY = "registry.json"
 PACKAGES = ("warwick.observatory.common", "rockit.common")

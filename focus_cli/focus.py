@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from . import codes
 
 if TYPE_CHECKING:
-    from indi_multifocus.config import Config
+    from indi_multifocus.settings.configuration import Config
 
 CONFIG_VARIABLE = "FOCUSD_CONFIG_PATH"
 CONFIG_FOLDER = "/etc/focusd"
@@ -282,7 +282,7 @@ def _offers(focusd: Any, method: str) -> bool:
 
 def _config_path() -> str:
     """The file that the environment names, or the only one in /etc/focusd. Raises ConfigError."""
-    from indi_multifocus.config import ConfigError
+    from indi_multifocus.settings.configuration import ConfigError
 
     from .directory import REGISTRY
 
@@ -332,7 +332,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _run_command(name: str, arguments: list[str]) -> int:
-    from indi_multifocus.config import ConfigError, load
+    from indi_multifocus.settings.configuration import ConfigError, load
 
     command, usage, _ = COMMANDS[name]
     try:

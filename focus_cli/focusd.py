@@ -26,7 +26,7 @@ from typing import Any, Callable, TextIO, TypeVar, cast
 import Pyro4
 
 from indi_multifocus import __version__
-from indi_multifocus.config import Config, ConfigError, load
+from indi_multifocus.settings.configuration import Config, ConfigError, load
 
 from . import codes
 from .directory import Daemon, Directory

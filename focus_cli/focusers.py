@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from indi_multifocus.config import MAX_STEPS, Config
+from indi_multifocus.settings.configuration import MAX_STEPS, Config
 
 from . import codes
 from .indi_client import IndiClient, Value, Vector

@@ -10,9 +10,9 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from . import __version__
-from .hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import signal
@@ -52,7 +52,7 @@ def main() -> int:
     ends = (signal.SIGTERM, signal.SIGINT)
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     from .driver import Driver
-    from .settings import load_settings
+    from .settings.driver_settings import load_settings
 
     try:
         settings = load_settings()

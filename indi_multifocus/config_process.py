@@ -7,7 +7,8 @@ is checked as that is; and only properties that were named as settings are, so t
 
 from __future__ import annotations
 
-from .hints import Iterable, Mapping
+from collections.abc import Iterable, Mapping
+
 from .indi import (
     Device,
     LightVector,
@@ -22,7 +23,7 @@ from .indi import (
     Vector,
     parse_number,
 )
-from .saved import SavedConfig, Settable, as_message
+from .settings.saved_properties import SavedConfig, Settable, as_message
 
 
 class ConfigProcess:

@@ -18,12 +18,14 @@ import os
 import select
 import sys
 import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from . import __version__
 from .config_process import ConfigProcess
-from .controller import Controller, Link, PortSettings, Schedule, Snapshot
+from .controller.poll_thread import Controller, Link, PortSettings, Schedule, Snapshot
+from .controller.port import BY_ID, SOCKET, PortError, check_name, list_ports, socket_address
 from .focuser import Focuser, Values, Vector, chosen
-from .hints import TYPE_CHECKING
 from .indi import (
     GetProperties,
     Malformed,
@@ -43,9 +45,7 @@ from .indi import (
     TextVector,
     without_superseded,
 )
-from .port import BY_ID, SOCKET, PortError, check_name, list_ports, socket_address
-from .records import replace
-from .settings import Settings
+from .settings.driver_settings import Settings
 
 if TYPE_CHECKING:
     import threading

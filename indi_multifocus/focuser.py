@@ -13,9 +13,13 @@ Positions are what users see: position = sign × controller steps + offset.
 
 from __future__ import annotations
 
-from .channel import ChannelState
-from .controller import Controller, Link, Snapshot
-from .hints import Callable, Mapping, Union
+from collections.abc import Callable, Mapping
+from typing import Union
+
+from .controller.channel import ChannelState
+from .controller.motion import NOMINAL_STEPS_PER_S, Motion
+from .controller.poll_thread import Controller, Link, Snapshot
+from .controller.protocol import max_steps
 from .indi import (
     Device,
     Light,
@@ -34,10 +38,8 @@ from .indi import (
     Text,
     TextVector,
 )
-from .memory import Memory, this_boot, uptime_s
-from .motion import NOMINAL_STEPS_PER_S, Motion
-from .protocol import max_steps
-from .settings import Probe
+from .settings.driver_settings import Probe
+from .settings.remembered_position import Memory, this_boot, uptime_s
 
 MAIN, PRESETS, STATUS = "Main Control", "Presets", "Status"
 """Groups; a client shows a tab for each. The first two are libindi's."""

@@ -28,9 +28,9 @@ from xml.etree import ElementTree
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from indi_multifocus.controller.protocol import max_steps
 from indi_multifocus.driver import Driver
-from indi_multifocus.protocol import max_steps
-from indi_multifocus.settings import WHOLE_RANGE, Probe, Settings
+from indi_multifocus.settings.driver_settings import WHOLE_RANGE, Probe, Settings
 from indi_multifocus.simulator import Simulator
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "indi-properties.md"

@@ -10,9 +10,9 @@ It knows nothing of focusers, imports nothing of the project, and nothing that a
 """
 
 from .device import Device, Handler, Refused, parse_number
-from .flood import without_superseded
 from .reader import Event, GetProperties, Malformed, NewVector, Reader
 from .shortcut import Shortcuts
+from .superseded import without_superseded
 from .vectors import (
     Light,
     LightVector,

@@ -9,10 +9,10 @@ calls the property's handler. Whatever a client sends, `handle` answers it and n
 from __future__ import annotations
 
 import math
+import re
 import sys
+from collections.abc import Callable, Mapping
 
-from ..hints import Callable, Mapping
-from ..patterns import pattern
 from . import writer
 from .reader import NewVector
 from .vectors import Number, NumberVector, Permission, Rule, State, SwitchVector, Value, Vector
@@ -26,8 +26,8 @@ It sends the `set…` that answers the client, by `update`; or it raises Refused
 
 _LONGEST_NUMBER = 64
 
-_DECIMAL = pattern(r"(?a)[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
-_SEXAGESIMAL = pattern(
+_DECIMAL = re.compile(r"(?a)[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_SEXAGESIMAL = re.compile(
     r"(?ax)([+-]?) \s* (\d+\.?\d*) (?:\s*[:;]\s*|\s+) (\d+\.?\d*) (?: (?:\s*[:;]\s*|\s+) (\d+\.?\d*) )?"
 )
 

@@ -24,9 +24,10 @@ of a message that INDI clients send. A decision never depends on how the bytes w
 
 from __future__ import annotations
 
-from ..hints import Callable, Mapping, Union
-from ..patterns import pattern
-from ..records import dataclass
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Union
 
 MAX_TAG = 4096
 """Bytes of one tag with its attributes."""
@@ -77,30 +78,30 @@ _READ = {b"getProperties"} | {b"new%sVector" % kind for kind in _KINDS}
 _STARTS = _READ | {b"enableBLOB"}
 """What clients send begins with these; none of them can stand within another."""
 
-_START = pattern(rb"<(?:%s)(?=[\s/>])" % b"|".join(sorted(_STARTS)))
+_START = re.compile(rb"<(?:%s)(?=[\s/>])" % b"|".join(sorted(_STARTS)))
 _START_LENGTH = max(map(len, _STARTS)) + 2
 
-_TAG = pattern(
+_TAG = re.compile(
     rb"""(?x) <(/?) ([A-Za-z_:\x80-\xff] [^\s<>/"'=]*) (?![^\s<>/"'=])
     [^<>"']* (?: (?: "[^<"]*" | '[^<']*' ) [^<>"']* )* >"""
 )
 """The look-ahead ends the name where it ends, so that a tag which does not match is given up in linear time."""
-_TAG_BEGINS = pattern(rb"</?(?:[A-Za-z_:\x80-\xff]|\Z)")
-_BLANK = pattern(rb"[ \t\r\n]*(?:\xef\xbb\xbf[ \t\r\n]*)*")
+_TAG_BEGINS = re.compile(rb"</?(?:[A-Za-z_:\x80-\xff]|\Z)")
+_BLANK = re.compile(rb"[ \t\r\n]*(?:\xef\xbb\xbf[ \t\r\n]*)*")
 """What may stand between messages: white space, and the mark that some editors put before UTF-8."""
 
 _BOM = b"\xef\xbb\xbf"
 _COMMENT, _CDATA, _INSTRUCTION = b"<!--", b"<![CDATA[", b"<?"
 _ENDS = {_COMMENT: b"-->", _CDATA: b"]]>", _INSTRUCTION: b"?>"}
 
-_DECLARATION = pattern(rb"<\?xml\s")
-_ENCODING = pattern(rb"""\sencoding\s*=\s*["']([^"']*)["']""")
+_DECLARATION = re.compile(rb"<\?xml\s")
+_ENCODING = re.compile(rb"""\sencoding\s*=\s*["']([^"']*)["']""")
 _ENCODINGS = {b"utf-8": "utf-8", b"utf8": "utf-8", b"us-ascii": "us-ascii", b"ascii": "us-ascii"}
 _ENCODINGS.update({b"iso-8859-1": "iso-8859-1", b"latin1": "iso-8859-1", b"latin-1": "iso-8859-1"})
 """Those that expat itself knows and in which a tag is the same bytes as in ASCII."""
 
-_LEADING = pattern(r"[ \t]*\n[ \t]*")
-_TRAILING = pattern(r"\n[ \t]*\Z")
+_LEADING = re.compile(r"[ \t]*\n[ \t]*")
+_TRAILING = re.compile(r"\n[ \t]*\Z")
 
 
 class _Lost(Exception):

@@ -12,7 +12,8 @@ message, check it and let its handler answer takes many of them; this takes few.
 
 from __future__ import annotations
 
-from ..hints import Callable
+from collections.abc import Callable
+
 from .writer import escape
 
 Act = Callable[[bytes], None]

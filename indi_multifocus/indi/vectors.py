@@ -10,8 +10,9 @@ Terms, states, permissions and rules are those of the INDI protocol 1.7.
 
 from __future__ import annotations
 
-from ..hints import Generic, Sequence, TypeVar, Union
-from ..records import Enum
+from collections.abc import Sequence
+from enum import Enum
+from typing import Generic, TypeVar, Union
 
 
 class State(str, Enum):

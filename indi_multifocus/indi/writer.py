@@ -15,18 +15,18 @@ from __future__ import annotations
 
 import _thread
 import os
+import re
 import select
 import stat
 import time
+from collections.abc import Callable
 
-from ..hints import Callable
-from ..patterns import pattern
 from .vectors import LightVector, Number, NumberVector, SwitchVector, TextVector, Vector
 
 LOOK_S = 0.1
 """While nobody reads, how often to look whether there is still somebody to write for."""
 
-_SPECIAL = pattern("[&<>\"'\x00-\x1f\ud800-\udfff\ufffe\uffff]")
+_SPECIAL = re.compile("[&<>\"'\x00-\x1f\ud800-\udfff\ufffe\uffff]")
 """Characters that XML 1.0 forbids or that mean something in it."""
 
 _IN_TEXT = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"}

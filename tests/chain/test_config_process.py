@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from support import DriverInside, DriverProcess, FocuserClient, IndiServer, Lines, eventually
 
 from indi_multifocus.indi import NewVector, Text, TextVector
-from indi_multifocus.saved import SIZE_LIMIT, SavedConfig
-from indi_multifocus.settings import Settings
+from indi_multifocus.settings.driver_settings import Settings
+from indi_multifocus.settings.saved_properties import SIZE_LIMIT, SavedConfig
 from indi_multifocus.simulator import Simulator
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")

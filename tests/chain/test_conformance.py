@@ -27,7 +27,7 @@ import pytest
 from moonlite import Moonlite
 from support import ROOT, DriverInside, FocuserClient, IndiServer, Property, Said, environment
 
-from indi_multifocus.settings import Probe, Settings
+from indi_multifocus.settings.driver_settings import Probe, Settings
 from indi_multifocus.simulator import Simulator
 
 OURS, SIMULATOR, MOONLITE, LYNX = "MultiFocus 1", "Focuser Simulator", "MoonLite", "FocusLynx F1"

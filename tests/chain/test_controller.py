@@ -17,13 +17,13 @@ import pytest
 import serial
 from support import DEADLINE_S, Bridge, Lines, eventually
 
-from indi_multifocus import controller as controller_module
-from indi_multifocus import firmware
-from indi_multifocus import session as session_module
-from indi_multifocus.channel import Channel, ChannelState
-from indi_multifocus.controller import Controller, Link, PortSettings, Schedule, Snapshot
-from indi_multifocus.port import open_port
-from indi_multifocus.session import IN_FLIGHT, Session
+from indi_multifocus.controller import poll_thread as controller_module
+from indi_multifocus.controller import session as session_module
+from indi_multifocus.controller.channel import Channel, ChannelState
+from indi_multifocus.controller.poll_thread import Controller, Link, PortSettings, Schedule, Snapshot
+from indi_multifocus.controller.port import open_port
+from indi_multifocus.controller.session import IN_FLIGHT, Session
+from indi_multifocus.simulation import firmware
 from indi_multifocus.simulator import Simulator
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")

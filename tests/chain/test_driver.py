@@ -14,10 +14,11 @@ import pytest
 import serial
 from support import DriverInside, FocuserClient, Lines, Property, eventually
 
-from indi_multifocus import __version__, firmware
-from indi_multifocus import controller as controller_module
-from indi_multifocus import session as session_module
-from indi_multifocus.settings import Probe, Settings
+from indi_multifocus import __version__
+from indi_multifocus.controller import poll_thread as controller_module
+from indi_multifocus.controller import session as session_module
+from indi_multifocus.settings.driver_settings import Probe, Settings
+from indi_multifocus.simulation import firmware
 from indi_multifocus.simulator import Simulator
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")

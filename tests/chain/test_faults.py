@@ -110,7 +110,9 @@ def test_a_port_that_another_program_holds_is_left_to_it(home: Path, tmp_path: P
 
 WITHOUT_RIGHTS = """
 import os, sys
-from indi_multifocus import __main__, config, driver, settings  # read before the rights to read them are gone
+from indi_multifocus import __main__, driver
+from indi_multifocus.settings import configuration as config
+from indi_multifocus.settings import driver_settings as settings  # read before the rights are gone
 import grp, msgspec, re, serial, serial.tools.list_ports, threading, traceback, xml.parsers.expat
 if os.geteuid() == 0:
     os.setgroups([])

@@ -11,7 +11,7 @@ import pytest
 from support import Bridge, DriverInside, FocuserClient
 
 from indi_multifocus import driver as driver_module
-from indi_multifocus.settings import Settings
+from indi_multifocus.settings.driver_settings import Settings
 from indi_multifocus.simulator import Simulator
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")

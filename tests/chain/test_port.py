@@ -17,8 +17,8 @@ import serial
 from serial.tools import list_ports as pyserial_ports
 from support import DEADLINE_S, eventually
 
-from indi_multifocus import port as port_module
-from indi_multifocus.port import PortError, check_name, list_ports, open_port, socket_address
+from indi_multifocus.controller import port as port_module
+from indi_multifocus.controller.port import PortError, check_name, list_ports, open_port, socket_address
 from indi_multifocus.simulator import Simulator
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")

@@ -31,9 +31,10 @@ from hypothesis.stateful import (
 )
 from support import DriverInside, FocuserClient, Lines, Said, eventually
 
-from indi_multifocus import channel, controller
-from indi_multifocus.motion import NOMINAL_STEPS_PER_S
-from indi_multifocus.settings import Settings
+from indi_multifocus.controller import channel
+from indi_multifocus.controller import poll_thread as controller
+from indi_multifocus.controller.motion import NOMINAL_STEPS_PER_S
+from indi_multifocus.settings.driver_settings import Settings
 from indi_multifocus.simulator import Simulator
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from support import ROOT, DriverProcess, FocuserClient
 
-from indi_multifocus.memory import Memory, file_name, write_atomically
+from indi_multifocus.settings.remembered_position import Memory, file_name, write_atomically
 from indi_multifocus.simulator import Simulator
 
 ONE = "MultiFocus 1"

@@ -25,7 +25,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indi_multifocus.firmware import BUILDS, MEASUREMENT_S, Firmware, Uart, crc8
+from indi_multifocus.simulation.firmware import BUILDS, MEASUREMENT_S, Firmware, Uart, crc8
 from indi_multifocus.simulator import Simulator
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from warwick.observatory.multifocus import CommandStatus, Config, FocuserStatus
 
-from indi_multifocus.config import ConfigError
+from indi_multifocus.settings.configuration import ConfigError
 
 PROJECT = Path(__file__).resolve().parents[2]
 

@@ -33,7 +33,7 @@ from xml.sax.saxutils import escape, quoteattr
 import serial
 
 from indi_multifocus.driver import Driver
-from indi_multifocus.settings import Settings
+from indi_multifocus.settings.driver_settings import Settings
 from indi_multifocus.simulator import Simulator
 
 ROOT = Path(__file__).resolve().parents[2]

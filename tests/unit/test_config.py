@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from indi_multifocus.config import MAX_SIZE, Config, ConfigError, Probe, load, parse
+from indi_multifocus.settings.configuration import MAX_SIZE, Config, ConfigError, Probe, load, parse
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENTED: dict[str, Any] = {

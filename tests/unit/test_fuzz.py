@@ -6,19 +6,19 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from focus_cli import focusd
 from focus_cli.focusd import FocusDaemon
-from indi_multifocus import protocol
+from indi_multifocus.controller import protocol
+from indi_multifocus.controller.protocol import Answered, Conversation, NotAController, OutOfStep, Synchronised
 from indi_multifocus.driver import Driver
 from indi_multifocus.focuser import Focuser
 from indi_multifocus.indi import Device, NewVector, Reader, reader
-from indi_multifocus.protocol import Answered, Conversation, NotAController, OutOfStep, Synchronised
-from indi_multifocus.records import replace
-from indi_multifocus.saved import SavedConfig
+from indi_multifocus.settings.saved_properties import SavedConfig
 from tools.fuzz import (
     TARGETS,
     configuration,

@@ -12,7 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from indi_multifocus.memory import Departure, Memory, file_name, folder, this_boot, uptime_s, write_atomically
+from indi_multifocus.settings.remembered_position import (
+    Departure,
+    Memory,
+    file_name,
+    folder,
+    this_boot,
+    uptime_s,
+    write_atomically,
+)
 
 DEVICE = "MultiFocus 1"
 STEPS = st.integers(-9_999_999, 9_999_999)

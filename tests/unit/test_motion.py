@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from indi_multifocus.firmware import BUILDS, Firmware
-from indi_multifocus.motion import NOMINAL_STEPS_PER_S, Motion
-from indi_multifocus.protocol import Status, parse_line
+from indi_multifocus.controller.motion import NOMINAL_STEPS_PER_S, Motion
+from indi_multifocus.controller.protocol import Status, parse_line
+from indi_multifocus.simulation.firmware import BUILDS, Firmware
 
 BOTH = pytest.mark.parametrize("generation", [1, 2])
 SLACK_INTERRUPTS = 4

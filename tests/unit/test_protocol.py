@@ -19,8 +19,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from indi_multifocus.firmware import Firmware
-from indi_multifocus.protocol import (
+from indi_multifocus.controller.protocol import (
     MAX_LINE,
     SYNCHRONISE_ATTEMPTS,
     Acknowledged,
@@ -50,6 +49,7 @@ from indi_multifocus.protocol import (
     max_steps,
     parse_line,
 )
+from indi_multifocus.simulation.firmware import Firmware
 
 PROBE = "28FF641E8C160450"
 LATE_STATUS = b"T1=+111111,C1=+011111,T2=-111111,C2=-011111\r\n"

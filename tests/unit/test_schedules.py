@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from indi_multifocus.controller.session import LinkLost
 from indi_multifocus.focuser import Focuser
 from indi_multifocus.indi import Device, NewVector
-from indi_multifocus.session import LinkLost
 from tools.faults.__main__ import kinds_of
 from tools.faults.schedule import EVERYTHING, FAULTS, run
 from tools.faults.world import World
@@ -40,7 +40,7 @@ def test_a_seed_gives_the_same_run_again() -> None:
 
 
 def test_a_driver_that_believes_everything_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    from indi_multifocus.channel import Channel
+    from indi_multifocus.controller.channel import Channel
 
     monkeypatch.setattr(Channel, "_is_doubtful", lambda *_: False)
     power = kinds_of("power of a controller fed by its USB cable")

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from indi_multifocus.firmware import Firmware
-from indi_multifocus.protocol import (
+from indi_multifocus.controller.protocol import (
     Acknowledged,
     Command,
     CommandError,
@@ -25,7 +24,7 @@ from indi_multifocus.protocol import (
     Synchronised,
     Zero,
 )
-from indi_multifocus.session import (
+from indi_multifocus.controller.session import (
     ASK_AGAIN_S,
     BYTE_S,
     GATHER_S,
@@ -36,6 +35,7 @@ from indi_multifocus.session import (
     LinkLost,
     Session,
 )
+from indi_multifocus.simulation.firmware import Firmware
 
 TIMEOUT_S = 5.0
 PROBE = "28FF641E8C160497"

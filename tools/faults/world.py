@@ -21,11 +21,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from indi_multifocus import controller, focuser, memory
+from indi_multifocus import focuser
+from indi_multifocus.controller import poll_thread as controller
+from indi_multifocus.controller.port import PortError
 from indi_multifocus.driver import Driver
-from indi_multifocus.firmware import BITS_PER_BYTE, BUILDS, Firmware, Motor
-from indi_multifocus.port import PortError
-from indi_multifocus.settings import WHOLE_RANGE, Settings
+from indi_multifocus.settings import remembered_position as memory
+from indi_multifocus.settings.driver_settings import WHOLE_RANGE, Settings
+from indi_multifocus.simulation.firmware import BITS_PER_BYTE, BUILDS, Firmware, Motor
 
 from .view import View
 

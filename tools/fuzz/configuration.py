@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import msgspec
 
-from indi_multifocus.config import ConfigError, parse
-from indi_multifocus.settings import CONFIG_VARIABLE, load_settings
+from indi_multifocus.settings.configuration import ConfigError, parse
+from indi_multifocus.settings.driver_settings import CONFIG_VARIABLE, load_settings
 
 from .inside import Inside, workshop
 

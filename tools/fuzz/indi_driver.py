@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from indi_multifocus.settings import Probe, Settings
+from indi_multifocus.settings.driver_settings import Probe, Settings
 
 from .choices import Choices
 from .inside import Inside, message, workshop

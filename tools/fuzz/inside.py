@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Callable
 from unittest import mock
@@ -20,13 +21,12 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
 from indi_multifocus import driver as driver_module
-from indi_multifocus.channel import ChannelState
-from indi_multifocus.controller import Link, PortSettings, Schedule, Snapshot
+from indi_multifocus.controller.channel import ChannelState
+from indi_multifocus.controller.poll_thread import Link, PortSettings, Schedule, Snapshot
+from indi_multifocus.controller.port import PortError
+from indi_multifocus.controller.protocol import max_steps
 from indi_multifocus.indi import Device, Event, NewVector, Reader, writer
-from indi_multifocus.port import PortError
-from indi_multifocus.protocol import max_steps
-from indi_multifocus.records import replace
-from indi_multifocus.settings import Settings
+from indi_multifocus.settings.driver_settings import Settings
 
 _MEMORY = "/dev/shm"
 _HOME = tempfile.mkdtemp(prefix="indi_multifocus-fuzz-", dir=_MEMORY if os.path.isdir(_MEMORY) else None)

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from indi_multifocus.indi import NewVector
-from indi_multifocus.saved import SavedConfig
-from indi_multifocus.settings import Settings
+from indi_multifocus.settings.driver_settings import Settings
+from indi_multifocus.settings.saved_properties import SavedConfig
 
 from .inside import Inside, workshop
 

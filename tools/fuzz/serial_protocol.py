@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from indi_multifocus.protocol import (
+from indi_multifocus.controller.protocol import (
     Acknowledged,
     Answered,
     Command,

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import json
 
-from indi_multifocus.memory import Memory
-from indi_multifocus.settings import Settings
+from indi_multifocus.settings.driver_settings import Settings
+from indi_multifocus.settings.remembered_position import Memory
 
 from .inside import Inside, workshop
 

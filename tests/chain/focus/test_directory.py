@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from focus_cli.directory import Daemon, Directory
-from indi_multifocus.config import ConfigError
+from indi_multifocus.settings.configuration import ConfigError
 
 
 @pytest.fixture

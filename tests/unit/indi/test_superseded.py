@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indi_multifocus.indi import Event, GetProperties, Malformed, NewVector, without_superseded
-from indi_multifocus.indi.flood import MANY
+from indi_multifocus.indi.superseded import MANY
 
 
 def number(value: str, name: str = "N", device: str = "D", element: str = "X") -> NewVector:

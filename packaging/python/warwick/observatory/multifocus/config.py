@@ -10,7 +10,7 @@ import os
 from typing import Any, Union
 
 from focus_cli import directory
-from indi_multifocus import config as checked
+from indi_multifocus.settings import configuration as checked
 
 Path = Union[str, "os.PathLike[str]"]
 
@@ -36,7 +36,7 @@ class Daemon:
 class Config:
     """A configuration file, read and checked; times are in seconds.
 
-    Raises indi_multifocus.config.ConfigError, whose text is one line for people.
+    Raises indi_multifocus.settings.configuration.ConfigError, whose text is one line for people.
     """
 
     def __init__(self, config_filename: Path) -> None:

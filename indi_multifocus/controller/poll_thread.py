@@ -24,9 +24,12 @@ import _thread
 import os
 import select
 import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
 
 from .channel import Channel, ChannelState, Report
-from .hints import TYPE_CHECKING, Callable, Iterable, Sequence
 from .port import PortError, open_port
 from .protocol import (
     ORDERS,
@@ -47,7 +50,6 @@ from .protocol import (
     move_line,
     stop_line,
 )
-from .records import Enum, dataclass
 from .session import Answer, LinkLost, Session
 
 if TYPE_CHECKING:

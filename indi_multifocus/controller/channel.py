@@ -20,10 +20,11 @@ The theory: a status is the controller's word, and it can be wrong or be about s
 
 from __future__ import annotations
 
-from .hints import Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 from .motion import NOMINAL_STEPS_PER_S, Motion
 from .protocol import Move, Order, Stop, Zero
-from .records import dataclass
 
 STALL_POLLS = 3
 STALL_S = 0.3

@@ -9,11 +9,12 @@ is read is handed on as such messages, so that a damaged or hostile file can do 
 from __future__ import annotations
 
 import os
+from collections.abc import Container, Iterable
+from typing import Union
 
-from .hints import Container, Iterable, Union
-from .indi import GetProperties, Malformed, NewVector, Number, NumberVector, Reader, Switch, SwitchVector, TextVector
-from .indi.writer import escape, number_text
-from .memory import file_name, read_file, write_atomically
+from ..indi import GetProperties, Malformed, NewVector, Number, NumberVector, Reader, Switch, SwitchVector, TextVector
+from ..indi.writer import escape, number_text
+from .remembered_position import file_name, read_file, write_atomically
 
 SIZE_LIMIT = 1_048_576
 """Bytes. A driver's own file has some five thousand."""

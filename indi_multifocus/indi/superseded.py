@@ -9,7 +9,8 @@ answers them all; and so is the same getProperties, of which a server full of cl
 
 from __future__ import annotations
 
-from ..hints import Sequence
+from collections.abc import Sequence
+
 from .reader import Event, GetProperties, NewVector
 
 MANY = 16

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
-
-from .hints import Protocol
-from .patterns import pattern
+from typing import Protocol
 
 SOCKET = "socket://"
 
@@ -124,7 +123,7 @@ def _is_terminal(name: str, device: int) -> bool:
         return not os.path.isdir("/sys/dev/char")  # no sysfs here: leave it to termios to refuse
 
 
-_NUMBER = pattern("[0-9]{1,5}")
+_NUMBER = re.compile("[0-9]{1,5}")
 
 
 def _host_and_port(name: str) -> tuple[str, int]:

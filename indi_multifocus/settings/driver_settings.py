@@ -8,9 +8,8 @@ properties; so msgspec, which parses the configuration, is imported only where t
 from __future__ import annotations
 
 import os
-
-from .hints import Mapping
-from .records import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 CONFIG_VARIABLE = "INDI_MULTIFOCUS_CONFIG"
 """Environment variable that names the JSON configuration."""
@@ -73,7 +72,7 @@ def load_settings() -> Settings:
     path = os.environ.get(CONFIG_VARIABLE)
     if not path:
         return Settings()
-    from .config import load
+    from .configuration import load
 
     config = load(path)
     return Settings(

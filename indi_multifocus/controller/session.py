@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 
-from .hints import Callable, Collection, Iterable, Iterator
 from .port import Port
 from .protocol import (
     ORDERS,
@@ -35,7 +36,6 @@ from .protocol import (
     SwitchFans,
     Synchronised,
 )
-from .records import dataclass
 
 IN_FLIGHT = 4
 """Lines that may wait for their replies before anything but a stop waits too: they fit a USB endpoint's 64 bytes."""

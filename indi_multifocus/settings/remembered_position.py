@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import sys
 import time
-
-from .patterns import pattern
-from .records import dataclass, replace
+from dataclasses import dataclass, replace
 
 SIZE_LIMIT = 4096
 """A state file is some 60 bytes; what is larger is none."""
@@ -216,7 +215,7 @@ class Memory:
         self.zeroing, self.departure = zeroing, departure
 
 
-_BOOT = pattern(r"[0-9a-f-]{0,64}")
+_BOOT = re.compile(r"[0-9a-f-]{0,64}")
 
 
 def _departure(found: object) -> Departure | None:

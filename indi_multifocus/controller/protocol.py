@@ -16,9 +16,9 @@ transcripts of both.
 
 from __future__ import annotations
 
-from .hints import Union
-from .patterns import pattern
-from .records import dataclass
+import re
+from dataclasses import dataclass
+from typing import Union
 
 MAX_CHANNELS = 9
 """The channel is one digit, and 0 is not one (firmware, both generations)."""
@@ -173,12 +173,12 @@ SHORTEST_CHANNEL = len("T1=+000000,C1=+000000,")
 
 # A sign and exactly six digits, or seven that do not begin with 0: what "%+07ld" prints within 7 digits.
 # Anything else is a line that was cut or overwritten (generation 2 beyond ±999999 does both).
-_CHANNEL = pattern(rb"T([1-9])=([+-](?:[1-9]\d{6}|\d{6})),C([1-9])=([+-](?:[1-9]\d{6}|\d{6}))")
-_TEMPERATURE = pattern(rb"-?\d{1,4}\.\d{4}")
+_CHANNEL = re.compile(rb"T([1-9])=([+-](?:[1-9]\d{6}|\d{6})),C([1-9])=([+-](?:[1-9]\d{6}|\d{6}))")
+_TEMPERATURE = re.compile(rb"-?\d{1,4}\.\d{4}")
 _PROBE_RANGE = (-55.0, 125.0)
 """What a DS18B20 can measure, °C (data sheet)."""
-_ADDRESS = pattern(r"[0-9A-Fa-f]{16}")
-_OVERWRITTEN = pattern(rb"=[+-][1-9]\d{6}")
+_ADDRESS = re.compile(r"[0-9A-Fa-f]{16}")
+_OVERWRITTEN = re.compile(rb"=[+-][1-9]\d{6}")
 _FIXED: dict[bytes, Reply] = {
     b"$": Acknowledged(),
     b"?": NotUnderstood(),
