@@ -1,79 +1,66 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Entry point of the INDI driver: `indi_multifocus`, or `python -m indi_multifocus`. indiserver starts it.
 
-It speaks INDI on standard input and output, and nothing else there. It ends with its standard input
-(indiserver is gone) and on SIGTERM or SIGINT; moves in progress are left to finish.
+It speaks INDI on standard input and output, and nothing else there; its log goes to standard error. It ends with its
+standard input (indiserver is gone) and on SIGTERM or SIGINT; moves in progress are left to finish.
 """
 
 from __future__ import annotations
 
-import gc
+import argparse
+import logging
 import os
+import select
+import signal
 import sys
-from typing import TYPE_CHECKING
 
 from . import __version__
+from .driver import Driver
+from .settings.driver_settings import SettingsError, load_settings
 
-if TYPE_CHECKING:
-    import signal
-else:
-    import _signal as signal  # the same functions; signal puts them into enumerations, and enum is slow to import
-
-END_S = 3
-"""To end in order takes less. The kernel ends a driver that is stuck, as in a line for a log that nobody reads."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class _Log:
-    """Standard error, where what cannot be written is lost, and nothing else: a disk that is full ends no driver."""
+class _LogHandler(logging.Handler):
+    """Standard error, without ever waiting for whoever reads it; what cannot be written is lost, and nothing else."""
 
-    def write(self, text: str) -> int:
-        """All of it, or what there is room for."""
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        data = f"indi_multifocus: {self.format(record)}\n".encode("utf-8", "backslashreplace")
         try:
-            os.write(2, text.encode("utf-8", "backslashreplace"))
-        except OSError:
+            # A pipe that is writable takes this many bytes at once.
+            if select.select([], [2], [], 0)[1]:
+                os.write(2, data[: select.PIPE_BUF])
+        except (OSError, ValueError):
             pass
-        return len(text)
-
-    def flush(self) -> None:
-        """There is nothing left to write."""
 
 
 def main() -> int:
     """Run the driver; returns the exit status."""
-    if "--version" in sys.argv[1:]:
-        print(f"indi_multifocus {__version__}")
-        return 0
-    if sys.stderr is None:  # closed by whoever starts the driver: print would take standard output for it
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    else:
-        sys.stderr = _Log()
-    gc.disable()  # nothing that a start makes is garbage
-    # From the first definition on whoever starts the driver may end it: that waits until it can be done in order.
-    ends = (signal.SIGTERM, signal.SIGINT)
-    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
-    from .driver import Driver
-    from .settings.driver_settings import load_settings
-
+    parser = argparse.ArgumentParser(
+        prog="indi_multifocus",
+        description="INDI driver for the multi-channel focus controller. indiserver starts it: it speaks INDI on "
+        "standard input and output.",
+        epilog="Environment: INDI_MULTIFOCUS_CONFIG names a JSON configuration, INDIDEV replaces the first word of the "
+        "devices' names, INDICONFIG names the file of saved settings.",
+    )
+    parser.add_argument("--version", action="version", version=f"indi_multifocus {__version__}")
+    parser.parse_args()
+    # A signal is seen by `select` in the main thread, whichever thread the kernel gives it to: the handler of the
+    # standard library writes it to this pipe at once, in any thread.
+    signals, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: None)
+    signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+    logging.basicConfig(handlers=[_LogHandler()], format="%(message)s", level=logging.INFO)
     try:
         settings = load_settings()
-    except Exception as error:
-        if type(error).__name__ != "ConfigError":
-            raise
+    except SettingsError as error:
         print(f"indi_multifocus: {error}", file=sys.stderr)
         return 1
-    driver = Driver(settings)
-
-    def end(*_: object) -> None:
-        driver.end()
-        signal.alarm(END_S)
-
-    for number in ends:
-        signal.signal(number, end)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)
-    gc.freeze()
-    gc.enable()
-    driver.run()
-    return 0
+    driver = Driver(settings, signals=signals)
+    return driver.run()
 
 
 if __name__ == "__main__":

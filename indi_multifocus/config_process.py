@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """CONFIG_PROCESS of one device: load, save, default, purge of the settings that a user wants to keep.
 
-Used by `driver.py`, by one thread at a time. What is loaded is handed to the device as if a client had sent it, so it
-is checked as that is; and only properties that were named as settings are, so that no file can move a motor.
+Used by `driver.py`, in the main thread. What is loaded is handed to the device as if a client had sent it, so it is
+checked as that is; and only properties that were named as settings are, so that no file can move a motor. Files are
+written in the background, and a client is answered when that is done.
 """
 
 from __future__ import annotations
@@ -23,25 +24,35 @@ from .indi import (
     Vector,
     parse_number,
 )
-from .settings.saved_properties import SavedConfig, Settable, as_message
+from .settings.files import FileWriter, Written
+from .settings.saved_properties import SavedProperties, Settable, as_message
 
 
 class ConfigProcess:
     """The property, the settings that it is about, and what they are by default."""
 
-    def __init__(self, device: Device, fixed: frozenset[str], together: list[ConfigProcess]) -> None:
+    def __init__(
+        self, device: Device, writer: FileWriter, fixed: frozenset[str], together: list[ConfigProcess]
+    ) -> None:
         """`fixed`: names of properties that the observatory sets; what was saved does not replace that.
 
         `together`: those of all devices on the same link, to which this one adds itself. What these devices share is
         saved for each of them, so that no two files disagree on it.
         """
         self._device = device
+        self._saved = SavedProperties(device.name, writer)
         self._fixed = fixed
         self._together = together
         self._together.append(self)
         self._shared: set[str] = set()
         self._defaults: dict[str, NewVector] = {}
         self._loading = False
+        self._unwritten: dict[str, int] = {}
+        """Files whose writing a client waits for, and the number of the report."""
+        self._done = ""
+        """What to tell that client when they are written."""
+        self._autosaved = 0
+        """The number of the last report on this device's file which nobody waits for."""
         self._vector = SwitchVector(
             "CONFIG_PROCESS",
             "Configuration",
@@ -84,70 +95,112 @@ class ConfigProcess:
 
     def _read(self) -> list[NewVector]:
         """What was saved. Raises Refused for a file that cannot be used."""
-        saved = SavedConfig(self._device.name)
         try:
-            return saved.read()
+            return self._saved.read()
         except ValueError as error:
             raise Refused(str(error)) from None
         except OSError as error:
-            raise Refused(f"cannot read {saved.path}: {error.strerror}") from None
+            raise Refused(f"cannot read {self._saved.path}: {error.strerror}") from None
 
     def save(self, *vectors: Vector) -> None:
-        """Save these at once, unless the observatory sets them, and leave the others as they were saved."""
+        """Save these soon, unless the observatory sets them, and leave the others as they were saved."""
         if self._loading:
             return
-        try:
-            self._write([v for v in vectors if not isinstance(v, LightVector) and v.name not in self._fixed])
-        except Refused as problem:
-            self._device.warning(str(problem))
+        settings = [v for v in vectors if not isinstance(v, LightVector) and v.name not in self._fixed]
+        for config, theirs in self._by_device(settings):
+            try:
+                config._autosaved = max(config._autosaved, config._saved.write(theirs))
+            except OSError as error:
+                self._device.warning(f"cannot save {config._saved.path}: {error.strerror}")
+
+    def written(self, report: Written) -> None:
+        """Take a report of the file writer."""
+        if 0 < self._autosaved <= report.number and report.path == self._saved.path:
+            self._autosaved = 0
+            if report.problem:
+                self._device.warning(report.problem)
+        waited_for = self._unwritten.get(report.path)
+        if waited_for is not None and waited_for <= report.number:
+            del self._unwritten[report.path]
+            if report.problem:
+                self._unwritten.clear()
+                self._answer(State.ALERT, f"[ERROR] {report.problem}")
+            elif not self._unwritten:
+                self._answer(State.OK, f"[INFO] {self._done}")
 
     def _new(self, values: Mapping[str, Value]) -> None:
         action = next((name for name, on in values.items() if on), "")
         self._vector.clear()
-        self._vector.state = State.OK if action else State.IDLE
-        done = ""
         if action == "CONFIG_LOAD":
-            done = "Device configuration loaded."
-            if not self.load():
-                done = "There is no saved configuration to load."
-                self._vector.state = State.ALERT  # and no error: KStars asks for it whenever a device connects
+            if self.load():
+                self._answer(State.OK, "[INFO] Device configuration loaded.")
+            else:  # and no error: KStars asks for it whenever a device connects
+                self._answer(State.ALERT, "[INFO] There is no saved configuration to load.")
         elif action == "CONFIG_SAVE":
-            self._write(self._settings())
-            done = "Device configuration saved."
+            self._write()
+            self._answer_when_written("Device configuration saved.")
         elif action == "CONFIG_DEFAULT":
             self._apply(self._defaults.values())
-            done = "Default configuration loaded."
+            self._answer(State.OK, "[INFO] Default configuration loaded.")
         elif action == "CONFIG_PURGE":
-            done = self._purge()
-        self._device.update(self._vector, f"[INFO] {done}" if done else None)
+            there = self._purge()
+            self._answer_when_written(
+                "Device configuration deleted." if there else "There was no configuration to delete."
+            )
+        else:
+            self._answer(State.IDLE, None)
+
+    def _answer(self, state: State, text: str | None) -> None:
+        self._vector.state = state
+        self._device.update(self._vector, text)
+
+    def _answer_when_written(self, text: str) -> None:
+        self._done = text
+        if self._unwritten:
+            self._answer(State.BUSY, None)
+        else:
+            self._answer(State.OK, f"[INFO] {text}")
 
     def _settings(self) -> list[Settable]:
         vectors = (self._device.vector(name) for name in self._defaults)
         return [vector for vector in vectors if vector is not None and not isinstance(vector, LightVector)]
 
-    def _write(self, vectors: list[Settable]) -> None:
-        for config in self._together:
-            theirs = [vector for vector in vectors if config is self or vector.name in self._shared]
-            saved = SavedConfig(config._device.name)
-            try:
-                if theirs:
-                    saved.write(theirs)
-            except OSError as error:
-                raise Refused(f"cannot save {saved.path}: {error.strerror}") from None
+    def _by_device(self, vectors: list[Settable]) -> list[tuple[ConfigProcess, list[Settable]]]:
+        """Of these settings of this device, those that each device on the link shows."""
+        of_each = [
+            (config, [v for v in vectors if config is self or v.name in self._shared]) for config in self._together
+        ]
+        return [(config, theirs) for config, theirs in of_each if theirs]
 
-    def _purge(self) -> str:
-        saved = SavedConfig(self._device.name)
+    def _write(self) -> None:
+        """Raises Refused."""
+        self._unwritten.clear()
+        for config, theirs in self._by_device(self._settings()):
+            try:
+                self._wait_for(config, config._saved.write(theirs))
+            except OSError as error:
+                raise Refused(f"cannot save {config._saved.path}: {error.strerror}") from None
+
+    def _wait_for(self, config: ConfigProcess, number: int) -> None:
+        if number:
+            self._unwritten[config._saved.path] = number
+
+    def _purge(self) -> bool:
+        """Whether there was anything to delete. Raises Refused."""
+        self._unwritten.clear()
+        saved = self._saved
         try:
-            there = saved.purge()
+            number = saved.purge()
+            self._wait_for(self, number)
             for config in self._together:
                 if config is not self:
-                    saved = SavedConfig(config._device.name)
-                    saved.forget(self._shared)
+                    saved = config._saved
+                    self._wait_for(config, saved.forget(self._shared))
         except OSError as error:
             raise Refused(f"cannot change {saved.path}: {error.strerror}") from None
         except ValueError as error:
             raise Refused(str(error)) from None
-        return "Device configuration deleted." if there else "There was no configuration to delete."
+        return bool(number)
 
     def _apply(self, messages: Iterable[NewVector]) -> None:
         wanted = {message.name: message for message in messages}

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one channel was asked to do, and what a status says of it: moving, arrived, stalled, too late, in doubt.
+"""What one channel was asked to do, and what a status says of it: moving, arrived, stalled, too late, unverified.
 
-Rules of this file: no thread, no port, no clock. `controller.py` is the only caller, one thread at a time, and has one
-`Channel` for each channel of the controller: it asks for orders and sends them, tells what became of them, and hands in
-every status. Times are arguments, in seconds of one monotonic clock; places are controller steps. How a motor moves is
-for `motion.py` to know.
+Rules of this file: no thread, no port, no clock. The poll thread is the only caller, and has one `Channel` for each
+channel of the controller: it asks for orders and sends them, reports what became of them, and hands in every status.
+Times are arguments, in seconds of one monotonic clock; positions are controller steps. How a motor moves is for
+`motion.py` to know.
 
-The theory: a status is the controller's word, and it can be wrong or be about something else.
-- An order takes effect at some time between its sending and its answer. So while one has no answer neither the old nor
-  the new target is a mistake, and no arrival is the end of the new move. Requests are numbered, and the state tells
-  which is the last that it reflects, so that nobody takes a status from before a move for the end of it.
-- Where every order has its answer, the controller's target must be the one that was ordered last. If it is not, a
-  command came out wrong on the line and the motor runs where nobody sent it.
-- The target is written to EEPROM when the order comes, and a controller that lost its power takes it for the place
-  where the motor stands (main.c, both generations). So an arrival is believed where the motor could have come so far
-  since it was last seen, and nothing happened to the line meanwhile. All else is a claim, and so is the end of a way
-  that may have begun at such a place. Claims are counted in `doubts`.
+The theory: a status is the controller's claim, and it can be wrong or be about something else.
+- An order takes effect at some time between its sending and its reply. So while one has no reply neither the old nor
+  the new target is a mistake, and no arrival is the end of the new move. Requests are numbered, and the state carries
+  the number of the last that it reflects, so that nobody takes a status from before a move for the end of it.
+- Where every order has its reply, the controller's target must be the one that was ordered last. If it is not, a
+  command was garbled on the line, and the motor runs where nobody sent it.
+- The target is written to EEPROM when the order comes, and a controller that lost its power takes it for the position
+  of the motor (main.c, both generations). So an arrival is believed where the motor could have come so far since it
+  was last seen, and nothing happened to the line meanwhile. Every other arrival is an unverified claim, and so is the
+  end of a move that may have begun at such a position. These are counted in `unverified_count`.
 """
 
 from __future__ import annotations
@@ -25,32 +25,19 @@ from dataclasses import dataclass
 
 from .motion import NOMINAL_STEPS_PER_S, Motion
 from .protocol import Move, Order, Stop, Zero
+from .snapshot import ChannelState
 
 STALL_POLLS = 3
 STALL_S = 0.3
-"""A channel is stalled when this many polls over this long saw it at the same place short of its target:
-both, since at a short polling period three polls are less than the time for one step."""
+"""A channel is stalled when this many polls (the design says three) over this long saw it at the same position short
+of its target: both, since at a short polling period three polls are less than the 16 ms of one step (generation 1). A
+smaller value would call a busy machine's late replies a stall; a larger one would let a blocked motor push longer."""
 
 POWER_CYCLE_S = 0.15
-"""No controller loses its power and answers again within this."""
+"""No controller loses its power and answers again within this: its supply has to drain and USB to enumerate anew. A
+smaller value would call moves unverified after a short disturbance; a larger one would believe a restart."""
 
 ANY_TIME = (float("-inf"), float("inf"))
-
-
-@dataclass(frozen=True)
-class ChannelState:
-    """One channel as of the last status: controller steps, and what became of the last request."""
-
-    target: int
-    current: int
-    moving: bool
-    request: int = 0
-    """Number of the last move, stop or zero which this state reflects."""
-    fault: str = ""
-    """Why the last move failed, for people; empty when it did not."""
-    doubts: int = 0
-    """How often since the link was opened the controller claimed a place of which nobody can know whether the motor is
-    there: it may have lost its power in mid-move."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +47,16 @@ class Report:
     target: int
     current: int
     asked_s: float
-    heard_s: float
-    """The status was taken at some time from `asked_s` to `heard_s`."""
+    received_s: float
+    """The controller took the status at some time from `asked_s` to `received_s`."""
     unanswered: tuple[Order, ...] = ()
     """The channel's orders of which it is not known whether the controller has got them, oldest first."""
-    stop_waits: bool = False
-    """A stop is wanted, and will be sent after this."""
+    stop_pending: bool = False
+    """A stop was asked for, and will be sent after this."""
     trouble: bool = False
-    """Something happened to the line since the last status, in which the controller may have been without power."""
+    """Something happened to the line since the last status, so that the controller may have been without power."""
     late_s: float = 0.0
-    """So much later than if it had been asked for by itself it was probably taken: orders went out before."""
+    """How much later it was probably taken than one that is asked for by itself: orders were sent before it."""
 
     @property
     def at_rest(self) -> bool:
@@ -93,24 +80,24 @@ class Channel:
         """When the move under way has failed, unless it has arrived."""
         self._request = 0
         self._fault = ""
-        self._doubts: int = former._doubts + 1 if former is not None else 0
+        self._unverified_count: int = former._unverified_count + 1 if former is not None else 0
         # As of the last status; but the target is the second leg's as soon as that begins.
         self._target = self._current = 0
         self._then: int | None = None
         """Where the second leg of a move leads that has not begun."""
         self._unconfirmed = False
-        """A move was ordered, and no status yet tells of it."""
-        # For doubts: where it was last known to be, and when; and the targets that it may have had since, each with the
-        # first and the last moment at which it may have been told.
+        """A move was ordered, and no status shows it yet."""
+        # To verify arrivals: where it was last known to be, and when; and the targets that it may have had since, each
+        # with the first and the last moment at which the controller may have got it.
         self._seen = 0
         self._seen_s: float | None = None
         self._ordered: dict[int, tuple[float, float]] = {}
-        # For the comparison of what it does with what it was told.
+        # To compare what it does with its orders.
         self._expected: int | None = None
         """The target that the controller must have; None where that is not known."""
         self._stopped = False
         """It acknowledged a stop or a zero, and no status has shown yet what came of that."""
-        # Orders that were lost with the link, until a status tells what came of them.
+        # Orders that were lost with the link, until a status shows what came of them.
         self._lost_move: int | None = None
         self._lost_zero = False
         # For stalls, and for the end that does not come.
@@ -130,10 +117,10 @@ class Channel:
             moving=self.moving,
             request=self._request,
             fault=self._fault,
-            doubts=self._doubts,
+            unverified_count=self._unverified_count,
         )
 
-    # --- What it is asked: each returns the order to send -------------------------------------------------------------
+    # --- Requests: each returns the order to send -------------------------------------------------------------
 
     def move(self, steps: int, via: int | None, now: float) -> Move:
         """Move to `steps`; by way of `via`, if that is given, where the second leg follows by itself."""
@@ -164,7 +151,7 @@ class Channel:
         return Stop(self.number)
 
     def refuse(self, request: int, why: str) -> None:
-        """It will not be asked this."""
+        """This request is not carried out."""
         self._request = self.settled = max(self.settled, request)
         self._fault = why
 
@@ -179,9 +166,9 @@ class Channel:
             self._seen, self._seen_s, self._ordered = 0, sent_s, {}
 
     def link_lost(self, unanswered: Iterable[tuple[Order, int]]) -> None:
-        """Until a status tells nobody knows what became of these orders, given with the numbers of their requests.
+        """Nobody knows what became of these orders, given with their request numbers, until a status shows it.
 
-        The caller says stops again; moves and zeros are given up, since later they would come when nobody expects them.
+        The caller sends stops again. Moves and zeros are given up: later they would come when nobody expects them.
         """
         for order, request in unanswered:
             if isinstance(order, Stop):
@@ -207,32 +194,32 @@ class Channel:
 
         `move_timeout_s`: after how long a move has failed; None: by its length.
         """
-        doubtful = self._is_doubtful(report)
-        if doubtful:
-            self._doubts += 1
+        unverified = self._is_unverified(report)
+        if unverified:
+            self._unverified_count += 1
             self._then = None
-        self._settle_lost(report)
+        self._settle_lost_orders(report)
         self._watch_progress(report)
         self._set_deadline(report, move_timeout_s)
-        halted = self._stopped or doubtful
+        halted = self._stopped or unverified
         self._motion.status(
-            report.asked_s, report.heard_s, report.target, report.current, halted=halted, late_s=report.late_s
+            report.asked_s, report.received_s, report.target, report.current, halted=halted, late_s=report.late_s
         )
         self._take(report)
         wrong = "" if report.unanswered else self._compare()
         if wrong:
-            return self._fail(f"{wrong}, as if a command had come out wrong: the motor was stopped")
+            return self._fail(f"{wrong}, as if a command had been garbled: the motor was stopped")
         if report.at_rest:
-            return self._next_leg(report.heard_s)
-        if self._idle_polls >= STALL_POLLS and report.heard_s - self._progress_s >= STALL_S:
+            return self._next_leg(report.received_s)
+        if self._idle_polls >= STALL_POLLS and report.received_s - self._progress_s >= STALL_S:
             return self._fail(f"stalled at {self._current} on the way to {self._target}: the motor was stopped")
         # By a status from after the deadline: where we slept ourselves, it may have arrived long ago.
         if self._deadline_s is not None and report.asked_s >= self._deadline_s:
             return self._fail(f"did not reach {self._target} in time: the motor was stopped")
         return None
 
-    def _is_doubtful(self, report: Report) -> bool:
-        """Whether what the report says is a claim, which nobody can know to be true."""
+    def _is_unverified(self, report: Report) -> bool:
+        """Whether the motor may be elsewhere than the report says."""
         if self._seen_s is None:
             return False
         if report.target == report.current == 0 and (self._lost_zero or report.is_under_way(Zero)):
@@ -241,16 +228,16 @@ class Channel:
         # Nobody ordered it: maybe a zero that was meant for another channel.
         if is_elsewhere and report.at_rest and not report.unanswered and self._expected not in (None, report.target):
             return True
-        unseen_s = report.heard_s - self._seen_s
+        unseen_s = report.received_s - self._seen_s
         impossible = not self._motion.could_travel(report.current - self._seen, unseen_s)
         if not report.trouble:
             return self._motion.speed_is_measured and impossible
-        return impossible or (unseen_s >= POWER_CYCLE_S and self._may_follow_a_false_end(report, is_elsewhere))
+        return impossible or (unseen_s >= POWER_CYCLE_S and self._may_follow_a_false_arrival(report, is_elsewhere))
 
-    def _may_follow_a_false_end(self, report: Report, is_elsewhere: bool) -> bool:
-        """Whether only the controller's word says that it was at one of its targets, or went on from one."""
-        # Where it was not sent to it stands because of a stop, or because an order came out wrong.
-        stopped = self._stopped or report.stop_waits or report.is_under_way(Stop)
+    def _may_follow_a_false_arrival(self, report: Report, is_elsewhere: bool) -> bool:
+        """Whether the motor may never have reached the target where the controller claims it is, or went on from."""
+        # Where it was not sent to it stands because of a stop, or because an order was garbled.
+        stopped = self._stopped or report.stop_pending or report.is_under_way(Stop)
         arrived = report.current in self._ordered or (bool(self._ordered) and not stopped)
         if report.at_rest and is_elsewhere and arrived:
             return True
@@ -264,7 +251,7 @@ class Channel:
             if other != target
         )
 
-    def _settle_lost(self, report: Report) -> None:
+    def _settle_lost_orders(self, report: Report) -> None:
         """The link was lost before a move or zero was answered: did the controller take it?"""
         lost_move, self._lost_move = self._lost_move, None
         if lost_move is not None and lost_move != report.target:
@@ -277,7 +264,7 @@ class Channel:
         if report.at_rest:
             self._overdue_s = 0.0
         if report.at_rest or (report.target, report.current) != (self._target, self._current):
-            self._progress_s, self._idle_polls = report.heard_s, 0
+            self._progress_s, self._idle_polls = report.received_s, 0
         else:
             self._idle_polls += 1
 
@@ -287,7 +274,7 @@ class Channel:
         elif report.target != self._target or self._deadline_s is None:
             if move_timeout_s is None:
                 move_timeout_s = self._motion.travel_time_s(report.target - report.current) * 1.5 + 10.0
-            self._deadline_s = report.heard_s + move_timeout_s
+            self._deadline_s = report.received_s + move_timeout_s
 
     def _take(self, report: Report) -> None:
         self._target, self._current = report.target, report.current
@@ -296,12 +283,12 @@ class Channel:
         targets = [order.target for order in report.unanswered if isinstance(order, Move)]
         self._unconfirmed = bool(targets)
         # What has no answer may have to be said again.
-        self._ordered = dict.fromkeys(targets, (report.asked_s, report.heard_s))
+        self._ordered = dict.fromkeys(targets, (report.asked_s, report.received_s))
         if not report.at_rest:
             self._ordered.setdefault(report.target, (report.asked_s, report.asked_s))
 
     def _compare(self) -> str:
-        """What it does that it was not told, where all that it was told is answered."""
+        """What it does that was not ordered, where every order has its reply."""
         expected, self._expected = self._expected, self._target
         stopped, self._stopped = self._stopped, False
         if stopped and self._target != self._current:
@@ -325,10 +312,10 @@ class Channel:
         self.settled = max(self.settled, 1)
         return Stop(self.number)
 
-    # --- What the clock means -----------------------------------------------------------------------------------------
+    # --- When to poll -----------------------------------------------------------------------------------------
 
     def plan_poll(self, poll_s: float, now: float, round_trip_s: float, period_s: float) -> float:
-        """When to ask, in place of `poll_s`, so that the end of the move, or of its time, is seen at once."""
+        """When to poll, in place of `poll_s`, so that the end of the move, or of its time, is seen at once."""
         if self._deadline_s is not None:
             poll_s = min(poll_s, max(now, self._deadline_s))
         arrival_s = self._motion.arrival_s()

@@ -61,9 +61,9 @@ class Motion:
         return self._speed_high < self._speed_low * (1 + _SPEED_PRECISION)
 
     def status(
-        self, asked_s: float, heard_s: float, target: int, current: int, *, halted: bool = False, late_s: float = 0.0
+        self, asked_s: float, received_s: float, target: int, current: int, *, halted: bool = False, late_s: float = 0.0
     ) -> None:
-        """A status that was asked for at `asked_s`, and had come at `heard_s`: it was taken at some time between.
+        """A status that was asked for at `asked_s`, and had come at `received_s`: it was taken at some time between.
 
         `halted`: where it is at rest it did not arrive, but was stopped, or was without power. `late_s`: so much later
         than a status that is asked for by itself it was probably taken.
@@ -84,15 +84,15 @@ class Motion:
         # A bound from below holds as well without what is only probable.
         self._recent.append((asked_s if self._inward else asked_s + late_s, current))
         del self._recent[:-_HISTORY]
-        self._measure(asked_s, heard_s, current)
+        self._measure(asked_s, received_s, current)
 
-    def _measure(self, asked_s: float, heard_s: float, current: int) -> None:
+    def _measure(self, asked_s: float, received_s: float, current: int) -> None:
         if self._first is None:
-            self._first = (asked_s, heard_s, current)
+            self._first = (asked_s, received_s, current)
             return
-        first_asked_s, first_heard_s, begin = self._first
+        first_asked_s, first_received_s, begin = self._first
         steps = abs(current - begin)
-        longest_s, shortest_s = heard_s - first_asked_s, asked_s - first_heard_s - _START_S
+        longest_s, shortest_s = received_s - first_asked_s, asked_s - first_received_s - _START_S
         if steps < 2 or shortest_s <= 0:
             return
         low, high = (steps - 1) / longest_s, (steps + 1) / shortest_s

@@ -9,17 +9,25 @@ any client of the INDI server, and INDI has no authentication.
 from __future__ import annotations
 
 import errno
+import fcntl
+import grp
 import os
 import re
+import socket
 import stat
+import termios
 from typing import Protocol
+
+import serial
+from serial.tools.list_ports import comports
 
 SOCKET = "socket://"
 
 BY_ID = "/dev/serial/by-id"
 """Where udev names serial ports by their devices. It is there while there is such a port."""
 
-LONGEST_NAME = 1023
+MAX_NAME = 1023
+"""Characters of a port's name."""
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -48,8 +56,8 @@ def open_port(name: str, baud: int) -> Port:
 
 def check_name(name: str) -> None:
     """Raise PortError unless `name` is the kind of thing that may be opened; opens nothing."""
-    if len(name) > LONGEST_NAME:
-        raise PortError(f"a port's name of more than {LONGEST_NAME} characters is none: {name[:60]!r}…")
+    if len(name) > MAX_NAME:
+        raise PortError(f"a port's name of more than {MAX_NAME} characters is none: {name[:60]!r}…")
     if name.startswith(SOCKET):
         _host_and_port(name)
         return
@@ -61,6 +69,17 @@ def check_name(name: str) -> None:
         )
 
 
+def stable_name(name: str) -> str:
+    """The name by which a controller is known again: udev's name of its USB device where it has one, else `name`."""
+    device = os.path.realpath(name)
+    try:
+        entries = sorted(os.listdir(BY_ID))
+    except OSError:
+        return name
+    links = (os.path.join(BY_ID, entry) for entry in entries)
+    return next((link for link in links if os.path.realpath(link) == device), name)
+
+
 def _open_serial(name: str, baud: int) -> Port:
     check_name(name)
     try:
@@ -70,8 +89,6 @@ def _open_serial(name: str, baud: int) -> Port:
     # Looked at before it is opened: to open some devices (a watchdog) or a FIFO has effects of its own.
     if not stat.S_ISCHR(mode.st_mode) or not _is_terminal(name, mode.st_rdev):
         raise PortError(f"{name} is not a serial port: the path of a serial device (/dev/ttyACM0) is expected")
-    import serial
-
     try:
         port = serial.Serial(name, baud, timeout=0, exclusive=True)
     except (OSError, ValueError) as error:
@@ -94,9 +111,6 @@ def _keep_others_out(fd: int) -> None:
     Not on a pseudo-terminal, where the flag would outlive a driver that was killed. On a serial device it ends with the
     last close.
     """
-    import fcntl
-    import termios
-
     fcntl.ioctl(fd, termios.TIOCEXCL)
 
 
@@ -105,8 +119,6 @@ def _let_nothing_differ_from_the_end(fd: int) -> None:
 
     pyserial asks for reads of at least 0 bytes, which the terminal then grants at any time.
     """
-    import termios
-
     attributes = termios.tcgetattr(fd)
     attributes[6][termios.VMIN] = 1
     termios.tcsetattr(fd, termios.TCSANOW, attributes)
@@ -148,8 +160,6 @@ class _Socket:
     """A TCP connection as a port."""
 
     def __init__(self, name: str) -> None:
-        import serial
-
         self._serial = serial.serial_for_url(name, timeout=0)
 
     def fileno(self) -> int:
@@ -161,10 +171,6 @@ class _Socket:
 
 def _open_socket(name: str) -> Port:
     host, number = _host_and_port(name)
-    import socket
-
-    import serial
-
     try:
         port = _Socket(name)
     except (OSError, ValueError, serial.SerialException) as error:
@@ -209,21 +215,17 @@ def _why(name: str, error: Exception) -> str:
 
 def _group(name: str) -> str:
     try:
-        import grp
-
         return f"sudo usermod -aG {grp.getgrgid(os.stat(name).st_gid).gr_name} <user>"
-    except (OSError, KeyError, ImportError):
+    except (OSError, KeyError):
         return "often dialout"
 
 
 def list_ports() -> list[str]:
     """Serial ports of this machine, the stable /dev/serial/by-id names first, then the device names."""
-    from serial.tools import list_ports as pyserial
-
     try:
         stable = sorted(os.path.join(BY_ID, entry) for entry in os.listdir(BY_ID))
     except OSError:
         stable = []
     # Boards that are USB devices; of the built-in UARTs most machines have dozens that are not there.
-    devices = sorted(port.device for port in pyserial.comports() if port.vid is not None)
+    devices = sorted(port.device for port in comports() if port.vid is not None)
     return stable + devices

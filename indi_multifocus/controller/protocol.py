@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's serial protocol: commands → bytes, bytes → replies, and what is known of the other end.
+"""The controller's serial protocol: commands → bytes, bytes → replies, and what is known of the controller.
 
 Rules of this file: no port, no thread, no clock. Bytes go in, events come out; `controller.py` owns the I/O
 and the time. Every quirk of the two firmware generations lives here, with its reason beside it, so that
 nothing above this file has to know that the firmware has any.
 
-The theory: the controller answers line by line, in order, and never speaks unasked. So a `Conversation` keeps
+The theory: the controller answers line by line, in order, and never sends anything unasked. So a `Conversation` keeps
 a FIFO of what was sent, and each line that comes in must be the kind of reply that the oldest entry asks for.
 When one is not, nobody can know any more which reply belongs to what: the conversation is then *out of step*,
 believes nothing, and has to `synchronise()` before it carries commands again.
@@ -23,29 +23,21 @@ from typing import Union
 MAX_CHANNELS = 9
 """The channel is one digit, and 0 is not one (firmware, both generations)."""
 
+MAX_STEPS = 9_999_999
+"""The farthest position either way that the protocol carries: 7 digits."""
+
 MAX_LINE = 256
 """No reply is longer, in bytes: a status of nine channels of 7-digit numbers has 215, and its `\\r`."""
 
 SYNCHRONISE_ATTEMPTS = 8
-"""How often it may say `?` or nonsense before it is not taken for a controller (an echo, for example)."""
-
-
-def move_line(channel: int, target: int) -> bytes:
-    """What `Move` says."""
-    # No leading zeros: at a true 9600 baud every digit costs a millisecond.
-    return f"{channel}{'' if target < 0 else '+'}{target}\n".encode()
-
-
-def stop_line(channel: int) -> bytes:
-    """What `Stop` says."""
-    return f"{channel}S\n".encode()
+"""How often it may answer `?` or nonsense before it is not taken for a controller (but for an echo, for example)."""
 
 
 class CommandError(ValueError):
     """A command that the firmware cannot take, or must never get. The text says what would do."""
 
 
-# --- Commands: what can be said -----------------------------------------------------------------------------
+# --- Commands: what can be sent -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -82,7 +74,8 @@ class Move:
     target: int
 
     def encode(self) -> bytes:
-        return move_line(self.channel, self.target)
+        # No leading zeros: at a true 9600 baud every digit costs a millisecond.
+        return b"%d%+d\n" % (self.channel, self.target)
 
 
 @dataclass(frozen=True)
@@ -92,7 +85,7 @@ class Stop:
     channel: int
 
     def encode(self) -> bytes:
-        return stop_line(self.channel)
+        return b"%dS\n" % self.channel
 
 
 @dataclass(frozen=True)
@@ -168,9 +161,6 @@ class Garbage:
 
 Reply = Union[Status, Acknowledged, NotUnderstood, Fans, Temperature, Garbage]
 
-SHORTEST_CHANNEL = len("T1=+000000,C1=+000000,")
-"""Bytes of one channel in a status; after the last there is `\\r\\n` in place of the comma."""
-
 # A sign and exactly six digits, or seven that do not begin with 0: what "%+07ld" prints within 7 digits.
 # Anything else is a line that was cut or overwritten (generation 2 beyond ±999999 does both).
 _CHANNEL = re.compile(rb"T([1-9])=([+-](?:[1-9]\d{6}|\d{6})),C([1-9])=([+-](?:[1-9]\d{6}|\d{6}))")
@@ -189,7 +179,7 @@ _FIXED: dict[bytes, Reply] = {
 
 
 def parse_line(line: bytes) -> Reply:
-    """What one reply line (without its line end) says. Never raises; what is no reply is `Garbage`."""
+    """The meaning of one reply line (without its line end). Never raises; what is no reply is `Garbage`."""
     fixed = _FIXED.get(line)
     if fixed is not None:
         return fixed
@@ -231,7 +221,7 @@ def _parse_status(line: bytes) -> Status | Garbage:
 
 
 class LineReader:
-    """Bytes → lines. A line longer than any reply can be is handed over cut, once, as what it is: garbage."""
+    """Bytes → lines. A line longer than any reply is handed over cut, once, as the garbage that it is."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -254,18 +244,13 @@ class LineReader:
         lines = [line[:MAX_LINE] for line in lines]
         return [line[:-1] if line[-1:] == b"\r" else line for line in lines]
 
-    @property
-    def begun(self) -> bytes:
-        """The line of which the beginning has come, and not the end."""
-        return self._rest
-
     def clear(self) -> None:
         """Forget the beginning of a line."""
         self._rest = b""
         self._overlong = False
 
 
-# --- Events: what a conversation tells its owner ------------------------------------------------------------
+# --- Events: what a conversation reports to its owner ------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -278,7 +263,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Synchronised:
-    """A clean status came, and it is known who speaks: from here on replies can be believed."""
+    """A clean status came, and the generation is known: from here on replies can be believed."""
 
     generation: int
     channels: int
@@ -321,11 +306,11 @@ def max_steps(generation: int | None) -> int:
     Seven digits on generation 1. Generation 2 takes them too, but reports them in fields of 22 bytes, which
     then overwrite each other, and a number cut by that can still look right.
     """
-    return 999_999 if generation == 2 else 9_999_999
+    return 999_999 if generation == 2 else MAX_STEPS
 
 
 class Conversation:
-    """What was said and is to be answered on one serial line; the companion of one open port.
+    """What was sent and waits for a reply on one serial line; the companion of one open port.
 
     The owner writes what `send()`, `synchronise()` and `more_to_send()` return, in that order, and feeds what
     it reads to `receive()`. It begins with `synchronise()`, and does so again after `OutOfStep`, or when a
@@ -381,7 +366,7 @@ class Conversation:
         return command.encode()
 
     def synchronise(self) -> bytes:
-        """Believe nothing, and ask for a clean status. Returns the bytes to send first.
+        """Believe nothing that comes, and ask for a clean status. Returns the bytes to send first.
 
         Also called again when an attempt stays without an answer: what noise made of a question may be a line to
         which the firmware says nothing.
@@ -391,18 +376,8 @@ class Conversation:
         self._synchronising = _Synchronising(self._late_fans)
         return QueryStatus().encode() * 2
 
-    @property
-    def missing(self) -> int:
-        """How many bytes at least are still to come of a reply that has begun to come in; 0 when none has."""
-        begun = self._lines.begun
-        if not begun:
-            return 0
-        if begun[:1] != b"T" or self.channels is None:
-            return 1
-        return max(1, SHORTEST_CHANNEL * self.channels + 1 - len(begun))
-
     def more_to_send(self) -> bytes:
-        """What the conversation itself has to say next while it synchronises; empty when nothing."""
+        """What the conversation itself has to send next while it synchronises; empty when nothing."""
         if self._synchronising is None:
             return b""
         data, self._synchronising.to_send = self._synchronising.to_send, b""
@@ -432,13 +407,13 @@ class Conversation:
         if not isinstance(reply, _ANSWER[type(command)]):
             return self._out_of_step(f"{describe(reply)} came where {describe(command)} was to be answered")
         if isinstance(reply, Status):
-            wrong = self._doubt(reply)
+            wrong = self._implausible(reply)
             if wrong:
                 return self._out_of_step(wrong)
         self._expected.pop(0)
         return Answered(command, reply)
 
-    def _doubt(self, status: Status) -> str:
+    def _implausible(self, status: Status) -> str:
         """Why a status that parses cannot be right, or nothing."""
         if len(status.targets) != self.channels:
             return f"a status of {len(status.targets)} channels came from a controller of {self.channels}"
@@ -463,7 +438,7 @@ class Conversation:
         return unanswered
 
     def _while_synchronising(self, step: _Synchronising, reply: Reply) -> Event | None:
-        step.heard(reply)
+        step.received(reply)
         if step.attempts > SYNCHRONISE_ATTEMPTS:
             self._forget()
             return NotAController(step.complaint())
@@ -517,14 +492,14 @@ class _Synchronising:
         """How many answers to `#` may come in one run after this is given up."""
         return max(self._late_fans, self._asked)
 
-    def heard(self, reply: Reply) -> None:
+    def received(self, reply: Reply) -> None:
         if isinstance(reply, Status):
             self.status = reply
             self._answers.clear()
             if not self._asked:
                 self._ask_fans()
         elif self._asked and isinstance(reply, (Fans, NotUnderstood)):
-            self._heard_of_fans(reply.on if isinstance(reply, Fans) else None)
+            self._received_fans(reply.on if isinstance(reply, Fans) else None)
         elif isinstance(reply, (NotUnderstood, Garbage)):
             self.attempts += 1
             if isinstance(reply, Garbage):
@@ -534,7 +509,7 @@ class _Synchronising:
             self._ask_status()
         # Else it is a late reply to what was asked before: let it drain.
 
-    def _heard_of_fans(self, fans: bool | None) -> None:
+    def _received_fans(self, fans: bool | None) -> None:
         if len(self._answers) == self._asked - self.to_send.count(b"#"):
             self.status = None  # an answer before its question is late, and so was the status before it
         if self.status is None:
@@ -567,7 +542,7 @@ class _Synchronising:
             return "it answers ? to everything, as an echo would"
         if _OVERWRITTEN.search(self._garbage):
             return _BEYOND
-        return f"what it says is not the controller's protocol ({self._garbage[:40]!r})"
+        return f"its replies are not the controller's protocol ({self._garbage[:40]!r})"
 
 
 def describe(what: Command | Reply) -> str:

@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One opened port, until it is closed or lost: what was said on it, what answers that, and what has to be said again.
+"""One opened port, until it is closed or lost: what was sent on it, what answers that, and what has to be sent again.
 
-Rules of this file: `controller.py` is the only caller, one thread at a time, and has one `Session` for each port that
-it opens. It reads and writes that port, but never waits for it, and has no clock: times are arguments, in seconds of
-one monotonic clock. What a command means to a channel is not known here.
+The poll thread is the only caller, and has one `Session` for each port that it opens. A session reads and writes that
+port, but never waits for it, and has no clock: times are arguments, in seconds of one monotonic clock. What a command
+means to a channel is not known here.
 
-The theory: the controller answers in order, so an answer belongs to the oldest command that has none. When it does not
-fit that one, which `protocol.py` tells, the line is out of step: nothing is believed, and nothing is sent but
-questions, until it is certain again who speaks and about what. That takes milliseconds and is no loss of the link: the
-orders that were on their way are said again. A session ends with `LinkLost`, when the port fails, or says nothing, or
-nothing sensible, for too long.
+The theory: the controller answers in order, so a reply belongs to the oldest command that has none. When it does not
+fit that command, which `protocol.py` tells, the line is out of step: nothing is believed, and nothing but questions and
+stops is sent, until it is certain again who answers and to what. That takes milliseconds and is no loss of the link:
+the orders that had no reply are sent again. A session ends with `LinkLost`, when the port fails, or when nothing comes,
+or nothing that makes sense, for too long.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import select
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .port import Port
 from .protocol import (
@@ -37,43 +38,40 @@ from .protocol import (
     Synchronised,
 )
 
-IN_FLIGHT = 4
+MAX_IN_FLIGHT = 4
 """Lines that may wait for their replies before anything but a stop waits too: they fit a USB endpoint's 64 bytes."""
 
 HANDSHAKE_S = 3.0
-"""A controller that is there answers within this, also one in the middle of a 1 s temperature measurement."""
+"""A controller that is there answers within this, also in the middle of a temperature measurement of 1 s. Less would
+give it up too early; more would keep a user waiting who chose the wrong port."""
 
 ASK_AGAIN_S = 1.2
-"""Silence before `?` is sent anew while synchronising: longer than a temperature measurement."""
+"""Silence before `?` is sent again while synchronising: longer than a temperature measurement takes."""
 
 MEASURE_S = 2.0
-"""A temperature takes up to 1 s, in which nothing is answered; so while one is measured no silence is shorter
-than this."""
+"""While a temperature is measured, which takes up to 1 s, a silence shorter than this is no fault."""
 
-BYTE_S = 10 / 9600
-GATHER_S = 0.005
-"""A reply that has begun is left alone for this long, but no longer than it can take; if it is still not there then, it
-comes byte by byte, over a real UART, and is left alone until it can have come: each waking takes the processor as long
-as reading the whole. What is to be sent does not wait for it."""
+LAST_WRITE_S = 0.3
+"""How long the end of a driver that failed may wait for the port to take its stops."""
 
 
 class LinkLost(Exception):
     """The port is of no more use. The text says why, for people."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Sent:
-    """A command, from when it is said until it is answered."""
+    """A command that waits for its reply."""
 
     command: Command
     request: int
-    """The number of the wish that it carries out, or 0."""
+    """The number of the request that it carries out, or 0."""
     sent_s: float
     alone: bool
     """Nothing else was in flight, so that its round trip is that of the line."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Answer:
     """The reply to a command, of the kind that it asks for."""
 
@@ -89,37 +87,31 @@ class Session:
         port: Port,
         name: str,
         reply_timeout_s: float,
-        note: Callable[[str, bytes], None],
+        trace: Callable[[str, bytes], None],
         now: float,
         *,
         known: bool = False,
     ) -> None:
-        """Begins at once to get into step.
+        """Begins to synchronise at once.
 
-        `note` gets the traffic: `>` or `<` and what was written or read; `!` and why nothing is believed any more.
-        `known`: the controller was there before, and is waited for like for any reply of it.
+        `trace` gets the traffic: `>` or `<` and what was written or read; `!` and why nothing is believed any more.
+        `known`: the controller was there before, and is waited for as for any reply of it.
         """
         self._port = port
         self._name = name
         self._reply_timeout_s = reply_timeout_s
-        self._note = note
+        self._trace = trace
         self._known = known
         self._conversation = Conversation()
         self._sent: list[Sent] = []
-        self._again: list[Sent] = []
-        """What was on its way when the line fell out of step, and is to be said again."""
+        self._resend: list[Sent] = []
+        """What had no reply when the line fell out of step, and is to be sent again."""
         self._unwritten = bytearray()
-        self._ahead = b""
-        """The beginning of what is said next, which is written already."""
-        self._begun_s = self._asked_s = self._heard_s = now
-        self._heard_anything = False
-        self.listen_s = 0.0
-        """Before this there is no use in reading."""
-        self._half_there_s: float | None = None
-        """When the last read was, if it ended within a reply."""
+        self._begun_s = self._asked_s = self._received_s = now
+        self._received_anything = False
         self.status_asked_s = now
         """When a status was last asked for: the next that comes was taken after this."""
-        self._get_into_step(now)
+        self._synchronise(now)
 
     @property
     def up(self) -> bool:
@@ -129,7 +121,7 @@ class Session:
     @property
     def full(self) -> bool:
         """Whether so much waits for replies that nothing but a stop is to be sent."""
-        return len(self._sent) >= IN_FLIGHT
+        return len(self._sent) >= MAX_IN_FLIGHT
 
     @property
     def quiet(self) -> bool:
@@ -164,9 +156,9 @@ class Session:
             raise self._failed(error) from None
         if not data:
             raise LinkLost(f"lost the controller: {self._name} was unplugged or closed")
-        self._heard_s = now
-        self._heard_anything = True
-        self._note("<", data)
+        self._received_s = now
+        self._received_anything = True
+        self._trace("<", data)
         for event in self._conversation.receive(data):
             if isinstance(event, Answered):
                 yield Answer(self._sent.pop(0), event.reply)
@@ -177,60 +169,48 @@ class Session:
                 self._fall_out_of_step(event.reason, now)
             else:
                 raise LinkLost(f"what answers on {self._name} is not a focus controller: {event.reason}")
-        self.listen_s = now + self._missing_s(len(data), now)
         more = self._conversation.more_to_send()
         if more:
             self._asked_s = now
             if QueryStatus().encode() in more:
                 self.status_asked_s = now
-            self._say(more)
-
-    def _missing_s(self, received: int, now: float) -> float:
-        """For how long there is no use in reading: 0 where no reply is half there.
-
-        At its first bytes nobody knows how a reply comes. What has come since tells the pace of the rest.
-        """
-        missing = self._conversation.missing
-        begun_s, self._half_there_s = self._half_there_s, now if missing else None
-        if begun_s is None:
-            return min(GATHER_S, missing * BYTE_S)
-        return missing * min(BYTE_S, (now - begun_s) / received)
+            self._put(more)
 
     def _failed(self, error: OSError) -> LinkLost:
         return LinkLost(f"lost the controller: {self._name} failed ({os.strerror(error.errno or errno.EIO)})")
 
     def _fall_out_of_step(self, reason: str, now: float) -> None:
-        self._note("!", reason.encode())
-        self._keep(self._sent)
+        self._trace("!", reason.encode())
+        self._send_later(self._sent)
         self._begun_s = now
-        self._get_into_step(now)
+        self._synchronise(now)
 
-    def _keep(self, commands: Iterable[Sent]) -> None:
-        """These are to be said again; what was only asked is asked anew anyway."""
-        self._again += [sent for sent in commands if isinstance(sent.command, (*ORDERS, SwitchFans))]
+    def _send_later(self, commands: Iterable[Sent]) -> None:
+        """These are to be sent again; what was only a question is asked anew anyway."""
+        self._resend += [sent for sent in commands if isinstance(sent.command, (*ORDERS, SwitchFans))]
 
-    def _get_into_step(self, now: float) -> None:
+    def _synchronise(self, now: float) -> None:
         self._sent.clear()
         self._unwritten.clear()
         self._asked_s = self.status_asked_s = now
-        self._say(self._conversation.synchronise())
+        self._put(self._conversation.synchronise())
 
     # --- What the clock means -----------------------------------------------------------------------------------------
 
     def wake_s(self) -> float | None:
-        """When `keep_time` will have something to do, if nothing is heard until then."""
+        """When `check_time` will have something to do, if nothing comes in until then."""
         deadline_s = self._deadline_s()
         if self.up or deadline_s is None:
             return deadline_s
         return min(deadline_s, self._asked_s + ASK_AGAIN_S)
 
-    def keep_time(self, now: float) -> None:
+    def check_time(self, now: float) -> None:
         """Ask again where nothing comes. Raises LinkLost when that has gone on for too long."""
         deadline_s = self._deadline_s()
         if deadline_s is not None and now >= deadline_s:
-            raise LinkLost(self._silence())
+            raise LinkLost(self._describe_silence())
         if not self.up and now >= self._asked_s + ASK_AGAIN_S:
-            self._get_into_step(now)
+            self._synchronise(now)
 
     def _deadline_s(self) -> float | None:
         if not self.up:
@@ -240,13 +220,13 @@ class Session:
         timeout_s = self._reply_timeout_s
         if self.awaits(Measure):
             timeout_s = max(timeout_s, MEASURE_S)
-        return max(self._sent[0].sent_s, self._heard_s) + timeout_s
+        return max(self._sent[0].sent_s, self._received_s) + timeout_s
 
-    def _silence(self) -> str:
-        """What is wrong where no answer comes that would do."""
+    def _describe_silence(self) -> str:
+        """What is wrong where no usable reply comes."""
         if self.up:
             return f"the controller on {self._name} does not answer"
-        if self._heard_anything:
+        if self._received_anything:
             return f"what answers on {self._name} makes no sense: is it the focus controller?"
         return (
             f"nothing answers on {self._name}: is it the focus controller, does it have power, "
@@ -255,26 +235,26 @@ class Session:
 
     # --- Sending ------------------------------------------------------------------------------------------------------
 
-    def check(self, command: Command) -> None:
-        """Raise CommandError where this controller must not get `command`."""
-        self._conversation.check(command)
-
     def send(self, command: Command, request: int, now: float) -> None:
-        """Say it; where the line has just fallen out of step, as soon as it is in step again."""
+        """Send it; where the line has just fallen out of step, as soon as it is in step again. Raises CommandError."""
         if not self.up:
-            self._keep([Sent(command, request, now, alone=False)])
+            self._send_later([Sent(command, request, now, alone=False)])
             return
-        self._say(self._conversation.send(command))
+        self._put(self._conversation.send(command))
         self._sent.append(Sent(command, request, now, alone=not self._sent))
         if isinstance(command, QueryStatus):
             self.status_asked_s = now
 
-    def send_again(self, now: float, without_moves_of: Collection[int]) -> None:
-        """Back in step, say again what was on its way before, but no moves of these channels.
+    def check(self, command: Command) -> None:
+        """Raise CommandError where this controller must not get `command`."""
+        self._conversation.check(command)
 
-        Every command names its end, not a way, so it may be said twice.
+    def send_again(self, now: float, without_moves_of: Collection[int]) -> None:
+        """Back in step, send again what had no reply before, but no moves of these channels.
+
+        Every command names where it ends, not how far it goes, so it may be sent twice.
         """
-        again, self._again = self._again, []
+        again, self._resend = self._resend, []
         for sent in _last_of_each_channel(again):
             if not (isinstance(sent.command, Move) and sent.command.channel in without_moves_of):
                 self.send(sent.command, sent.request, now)
@@ -284,44 +264,34 @@ class Session:
             self.send(QueryStatus(), 0, now)
 
     def forget_orders(self) -> None:
-        """Say nothing again: it was meant for another controller."""
-        self._again.clear()
+        """Send nothing again: it was meant for another controller."""
+        self._resend.clear()
 
-    def say_stops(self, channels: Collection[int]) -> None:
-        """Stop these channels, and those that were to be stopped again, where there is no time to get into step."""
-        waiting = {sent.command.channel for sent in self._again if isinstance(sent.command, Stop)}
-        for channel in sorted(waiting.union(channels)):
-            self._say(Stop(channel).encode())
+    def send_stops_unsynchronised(self, channels: Collection[int]) -> None:
+        """Stop these channels although no reply can be believed now; the line before ends with `?`.
 
-    def say_ahead(self, line: bytes, *, alone: bool) -> bool:
-        """Write `line` now; it must be the next that is sent.
-
-        False, and nothing is written, where that has to wait: out of step, behind something else that is not written
-        yet, while the session is full, or, if it is to be `alone`, while anything waits for a reply.
+        The reply means nothing to anybody, so that a stop has to be sent once more when the line is in step.
         """
-        waiting = len(self._sent)
-        if self._unwritten or waiting >= IN_FLIGHT or (alone and waiting) or not self._conversation.synchronised:
-            return False
-        try:
-            written = os.write(self._port.fileno(), line)
-        except OSError:
-            return False  # whoever sends it finds that, too
-        # What carries it on may wait for this processor: for a pseudo-terminal that is a thread of the kernel.
-        os.sched_yield()
-        self._ahead = line[:written]
-        return written > 0
+        waiting = {sent.command.channel for sent in self._resend if isinstance(sent.command, Stop)}
+        for channel in sorted(waiting.union(channels)):
+            self._put(Stop(channel).encode())
 
-    def forget_ahead(self) -> None:
-        """If what was written ahead was not sent, its reply is one that nobody asked for."""
-        self._ahead = b""
+    def send_last_stops(self, channels: Collection[int]) -> None:
+        """Stop these channels, and wait a moment until the port has taken that: the driver failed, and ends.
 
-    def _say(self, data: bytes) -> None:
-        self._note(">", data)
-        ahead, self._ahead = self._ahead, b""
-        self._unwritten += data[len(ahead) :]
+        Raises LinkLost.
+        """
+        for channel in sorted(channels):
+            self._put(Stop(channel).encode())
+        while self._unwritten and select.select([], [self], [], LAST_WRITE_S)[1]:
+            self.write()
+
+    def _put(self, data: bytes) -> None:
+        self._trace(">", data)
+        self._unwritten += data
 
     def write(self) -> None:
-        """Write as much of what was said as the port takes. Raises LinkLost."""
+        """Write as much of what is to be sent as the port takes. Raises LinkLost."""
         if not self._unwritten:
             return
         try:
@@ -332,11 +302,11 @@ class Session:
             raise self._failed(error) from None
         del self._unwritten[:written]
 
-    # --- What has no answer yet ---------------------------------------------------------------------------------------
+    # --- What has no reply yet ----------------------------------------------------------------------------------------
 
     def unanswered(self) -> list[Sent]:
         """All of which it is not known whether the controller has got it, oldest first."""
-        return [*self._again, *self._sent]
+        return [*self._resend, *self._sent]
 
     def orders(self, channel: int) -> list[tuple[Order, int]]:
         """The orders among them to one channel, with the numbers of their requests."""
@@ -344,27 +314,24 @@ class Session:
         return [(order, request) for order, request in orders if order.channel == channel]
 
     def awaits(self, kind: type[Command]) -> bool:
-        """Whether the answer to such a command is on its way."""
+        """Whether the reply to such a command is on its way."""
         return any(isinstance(sent.command, kind) for sent in self._sent)
 
     def join_stop(self, channel: int, request: int) -> bool:
-        """Whether the channel's last order on its way is a stop, which then serves this request too."""
-        if self._ahead:
-            return False
-        last = None
-        for sent in self._sent:
+        """Whether the last order to the channel on its way is a stop, which then serves this request too."""
+        for index, sent in reversed(list(enumerate(self._sent))):
             if isinstance(sent.command, ORDERS) and sent.command.channel == channel:
-                last = sent
-        if last is None or not isinstance(last.command, Stop):
-            return False
-        last.request = max(last.request, request)
-        return True
+                if not isinstance(sent.command, Stop):
+                    return False
+                self._sent[index] = replace(sent, request=max(sent.request, request))
+                return True
+        return False
 
 
 def _last_of_each_channel(commands: Iterable[Sent]) -> list[Sent]:
     """Without the orders that a later one to the same channel replaced.
 
-    Said again they could do harm: a move to a place of the old scale, after the zero that followed it was carried out.
+    Sent again they could do harm: a move to a place of the old scale, after the zero that followed it was carried out.
     """
     last: dict[object, Sent] = {}
     for sent in commands:

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The device side of the INDI protocol 1.7: what a driver needs to be a device for INDI clients.
 
-`vectors.py` describes properties, `reader.py` turns the bytes of clients into events, of which `flood.py` drops what
-is out of date already, `writer.py` turns vectors into bytes, and `device.py` ties them together for one device. A
-driver reads its standard input, feeds a Reader, and hands each event to the Device that it names; all its Devices write
-to one Output. `shortcut.py` is for what must not wait for all that.
+`vectors.py` describes properties, `reader.py` turns the bytes of clients into events, of which `superseded.py` drops
+those that a later one makes needless, `writer.py` turns vectors into bytes, `output.py` writes them without waiting,
+and `device.py` ties them together for one device. A driver reads its standard input, feeds a Reader, and hands each
+event to the Device that it names; all its Devices write to one Output.
 
 It knows nothing of focusers, imports nothing of the project, and nothing that a client sends can end it.
 """
 
 from .device import Device, Handler, Refused, parse_number
+from .output import Message, Output
 from .reader import Event, GetProperties, Malformed, NewVector, Reader
-from .shortcut import Shortcuts
 from .superseded import without_superseded
 from .vectors import (
     Light,
@@ -28,7 +28,6 @@ from .vectors import (
     Value,
     Vector,
 )
-from .writer import Output
 
 __all__ = [
     "Device",
@@ -38,6 +37,7 @@ __all__ = [
     "Light",
     "LightVector",
     "Malformed",
+    "Message",
     "NewVector",
     "Number",
     "NumberVector",
@@ -46,7 +46,6 @@ __all__ = [
     "Reader",
     "Refused",
     "Rule",
-    "Shortcuts",
     "State",
     "Switch",
     "SwitchVector",

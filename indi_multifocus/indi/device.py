@@ -1,22 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One INDI device: its properties as clients know them, and the checks on what clients send.
 
-Used by a driver, in the thread that reads its standard input. The driver describes properties by vectors,
-changes them and says `update` or `publish`; a `new…` from a client goes to `handle`, which checks it and
+Used by the main thread. The driver describes properties by vectors, changes them and calls `update` or
+`publish`; a `new…` from a client goes to `handle`, which checks it and
 calls the property's handler. Whatever a client sends, `handle` answers it and never raises.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import re
-import sys
 from collections.abc import Callable, Mapping
 
 from . import writer
+from .output import Message, Output
 from .reader import NewVector
 from .vectors import Number, NumberVector, Permission, Rule, State, SwitchVector, Value, Vector
-from .writer import Output
+
+log = logging.getLogger(__name__)
 
 Handler = Callable[[Mapping[str, Value]], None]
 """Called with the values of the elements that the client sent, checked: floats, bools or texts.
@@ -24,7 +26,11 @@ Handler = Callable[[Mapping[str, Value]], None]
 It sends the `set…` that answers the client, by `update`; or it raises Refused.
 """
 
-_LONGEST_NUMBER = 64
+_MAX_NUMBER = 64
+"""Characters of a number; with more it is none."""
+
+MAX_QUOTED = 40
+"""Characters of a client's text in a message."""
 
 _DECIMAL = re.compile(r"(?a)[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _SEXAGESIMAL = re.compile(
@@ -42,10 +48,8 @@ def parse_number(text: str) -> float:
     Blanks around it do not count; a sign belongs to the whole ("-0:30" is -0.5). Raises ValueError, which
     names the text, for anything else, infinity and NaN included.
     """
-    stripped = text.strip() if len(text) <= _LONGEST_NUMBER else ""
+    stripped = text.strip() if len(text) <= _MAX_NUMBER else ""
     value = math.nan
-    if stripped.isdecimal() and stripped.isascii():
-        return float(stripped)  # as nearly all are: without the expression's time
     if _DECIMAL.fullmatch(stripped):
         value = float(stripped)
     else:
@@ -60,7 +64,7 @@ def parse_number(text: str) -> float:
 
 
 class _Defined:
-    """A property that clients know, and what they were last told about it."""
+    """A property that clients know, and what they were last sent about it."""
 
     __slots__ = ("check_range", "handler", "ranges", "state", "values", "vector")
 
@@ -68,9 +72,9 @@ class _Defined:
         self.vector = vector
         self.handler = handler
         self.check_range = check_range
-        self.told(vector, with_ranges=True)
+        self.sent(vector, with_ranges=True)
 
-    def told(self, vector: Vector, *, with_ranges: bool) -> None:
+    def sent(self, vector: Vector, *, with_ranges: bool) -> None:
         self.state = vector.state
         self.values = vector.values()
         if with_ranges:
@@ -89,7 +93,7 @@ class Device:
         self.refused: Callable[[Vector], None] = lambda vector: None
         """Called with a property of which clients were just told that what one of them asked for is not done."""
 
-    # --- Telling clients ----------------------------------------------------------------------------------
+    # --- Sending to clients ----------------------------------------------------------------------------------
 
     def define(self, vector: Vector, handler: Handler | None = None, *, check_range: bool = True) -> None:
         """Show a property to clients, and from now on let `handler` answer those that set it.
@@ -97,13 +101,13 @@ class Device:
         `check_range`: refuse numbers outside their range before the handler sees them.
         """
         self._defined[vector.name] = _Defined(vector, handler, check_range)
-        self._output.write(writer.definition(self.name, vector))
+        self._write("def", vector.name, writer.definition(self.name, vector))
 
     def remove(self, *names: str) -> None:
         """Take properties back. Those that are not defined are left out."""
         for name in names:
             if self._defined.pop(name, None) is not None:
-                self._output.write(writer.deletion(self.name, name))
+                self._write("del", name, writer.deletion(self.name, name))
 
     def vector(self, name: str) -> Vector | None:
         """The vector of that name, where clients know it now."""
@@ -124,10 +128,11 @@ class Device:
         defined = self._defined.get(vector.name)
         if defined is None:
             if message is not None:
-                self._output.write(writer.message(self.name, message))
+                self._message(message)
             return
-        defined.told(vector, with_ranges=ranges)
-        self._output.write(writer.update(self.name, vector, message, ranges=ranges))
+        defined.sent(vector, with_ranges=ranges)
+        data = writer.update(self.name, vector, message, ranges=ranges)
+        self._write("set", vector.name, data, message or "", ranges=ranges)
 
     def publish(self, vector: Vector) -> None:
         """Tell clients about a property if state, values or ranges are not what they were last told."""
@@ -140,19 +145,25 @@ class Device:
 
     def info(self, text: str) -> None:
         """Tell the user something."""
-        self._output.write(writer.message(self.name, f"[INFO] {text}"))
+        self._message(f"[INFO] {text}")
 
     def warning(self, text: str) -> None:
         """Warn the user."""
-        self._output.write(writer.message(self.name, f"[WARNING] {text}"))
+        self._message(f"[WARNING] {text}")
 
     def error(self, text: str) -> None:
         """Tell the user that something failed."""
-        self._output.write(writer.message(self.name, f"[ERROR] {text}"))
+        self._message(f"[ERROR] {text}")
 
     def debug(self, text: str) -> None:
         """Tell whoever looks for a fault."""
-        self._output.write(writer.message(self.name, f"[DEBUG] {text}"))
+        self._message(f"[DEBUG] {text}")
+
+    def _message(self, text: str) -> None:
+        self._write("message", "", writer.message(self.name, text), text)
+
+    def _write(self, kind: str, name: str, data: bytes, text: str = "", *, ranges: bool = False) -> None:
+        self._output.write(Message(kind, self.name, name, data, text, ranges))
 
     # --- Answering clients --------------------------------------------------------------------------------
 
@@ -163,8 +174,8 @@ class Device:
         """
         for defined in list(self._defined.values()):
             if name in (None, defined.vector.name):
-                defined.told(defined.vector, with_ranges=True)
-                self._output.write(writer.definition(self.name, defined.vector))
+                defined.sent(defined.vector, with_ranges=True)
+                self._write("def", defined.vector.name, writer.definition(self.name, defined.vector))
 
     def handle(self, event: NewVector) -> None:
         """Check what a client sent and let the property's handler do it; or refuse it.
@@ -183,7 +194,7 @@ class Device:
         why = ""
         try:
             if handler is None or vector.permission is Permission.READ_ONLY:
-                why = f"{self._said(event)}: this property is read-only, clients cannot set it"
+                why = f"{self._quote(event)}: this property is read-only, clients cannot set it"
             else:
                 self._call(handler, self._checked(defined, event), event)
         except Refused as refusal:
@@ -199,20 +210,17 @@ class Device:
         try:
             handler(values)
         except Refused as refusal:
-            raise Refused(f"{self._said(event)}: {refusal}") from None
+            raise Refused(f"{self._quote(event)}: {refusal}") from None
         except Exception as error:
             self._report(event, error)
             failure = f"the driver failed here, {type(error).__name__}: {error}"
-            raise Refused(f"{self._said(event)}: {failure}") from None
+            raise Refused(f"{self._quote(event)}: {failure}") from None
 
     def _report(self, event: NewVector, error: Exception) -> None:
         """A handler failed: for whoever maintains the driver, to its log."""
-        import traceback
+        log.error("%s: the handler failed", self._quote(event), exc_info=error)
 
-        print(f"{self._said(event)}: the handler failed", file=sys.stderr)
-        traceback.print_exception(type(error), error, error.__traceback__)
-
-    def _said(self, event: NewVector, element: str | None = None, text: str | None = None) -> str:
+    def _quote(self, event: NewVector, element: str | None = None, text: str | None = None) -> str:
         """What a client sent, in the notation of indi_setprop."""
         if element is None and len(event.elements) == 1:
             element, text = event.elements[0]
@@ -224,10 +232,10 @@ class Device:
         """The values that a client sent. Raises Refused with the whole text for the user."""
         vector = defined.vector
         if event.kind != vector.kind:
-            said = self._said(event)
-            raise Refused(f"{said}: a new{vector.kind}Vector is expected here, not a new{event.kind}Vector")
+            quoted = self._quote(event)
+            raise Refused(f"{quoted}: a new{vector.kind}Vector is expected here, not a new{event.kind}Vector")
         if not event.elements:
-            raise Refused(f"{self._said(event)}: no value was sent; its elements are {', '.join(vector.elements)}")
+            raise Refused(f"{self._quote(event)}: no value was sent; its elements are {', '.join(vector.elements)}")
         values: dict[str, Value] = {}
         for name, text in event.elements:
             try:
@@ -244,7 +252,7 @@ class Device:
                 else:
                     values[name] = text
             except Refused as refusal:
-                raise Refused(f"{self._said(event, name, text)}: {refusal}") from None
+                raise Refused(f"{self._quote(event, name, text)}: {refusal}") from None
         if isinstance(vector, SwitchVector):
             self._check_rule(event, vector, values)
         return values
@@ -254,10 +262,10 @@ class Device:
         on = [name for name, value in values.items() if value]
         if vector.rule is Rule.ONE_OF_MANY and len(on) != 1:
             choices = ", ".join(vector.elements)
-            raise Refused(f"{self._said(event)}: exactly one of {choices} must be On, not {len(on)}")
+            raise Refused(f"{self._quote(event)}: exactly one of {choices} must be On, not {len(on)}")
         if vector.rule is Rule.AT_MOST_ONE and len(on) > 1:
             choices = ", ".join(vector.elements)
-            raise Refused(f"{self._said(event)}: at most one of {choices} may be On, not {len(on)}")
+            raise Refused(f"{self._quote(event)}: at most one of {choices} may be On, not {len(on)}")
 
 
 def _checked_number(text: str, number: Number, check_range: bool) -> float:
@@ -279,4 +287,4 @@ def _ranges(vector: Vector) -> tuple[tuple[float, float, float], ...]:
 
 def _short(text: str) -> str:
     """A client's text for a message: not more of it than helps."""
-    return text if len(text) <= 64 else f"{text[:60]}…"
+    return text if len(text) <= MAX_QUOTED else f"{text[: MAX_QUOTED - 1]}…"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bytes → events: what clients send to a device, read from a stream in any fragmentation.
 
-Used by the thread that reads standard input; feed it what `os.read` gave and act on the events. No I/O and no
+Used by the main thread: feed it what `os.read` gave and act on the events. No I/O and no
 clock in here, and nothing that is fed may raise out of `feed`.
 
 An INDI stream is not one XML document but an endless row of small ones. So reading has two steps:
@@ -15,9 +15,6 @@ on, expat puts off reading a tag that came in two pieces until more bytes follow
 until the next message; an XML declaration between messages is an error to it; and it buffers an unfinished
 tag without bound.
 
-Numbers and switches that come alone and in the form in which indiserver passes them on, which is nearly always, take
-a shorter way, `_as_usual`: what a user waits for should not wait for framing and expat. It says the same, or nothing.
-
 What is malformed or too large is dropped with one Malformed event, and reading starts anew at the next start
 of a message that INDI clients send. A decision never depends on how the bytes were cut into pieces.
 """
@@ -25,9 +22,10 @@ of a message that INDI clients send. A decision never depends on how the bytes w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Union
+from xml.parsers import expat
 
 MAX_TAG = 4096
 """Bytes of one tag with its attributes."""
@@ -116,9 +114,7 @@ class _Lost(Exception):
 class Reader:
     """The companion of one stream of messages from clients. Holds at most one unfinished message."""
 
-    def __init__(self, first: Callable[[bytes], None] = lambda data: None) -> None:
-        """`first` gets what is fed where a message may begin, before it is read."""
-        self._first = first
+    def __init__(self) -> None:
         self._buffer = bytearray()
         """From the beginning of the message that is being read."""
         self._position = 0
@@ -134,11 +130,6 @@ class Reader:
 
     def feed(self, data: bytes) -> list[Event]:
         """Take the next bytes of the stream, any number. Returns what is complete by now, in order."""
-        if not self._buffer and not self._lost:
-            self._first(data)
-            usual = _as_usual(data)
-            if usual is not None:
-                return [usual]
         events: list[Event] = []
         for start in range(0, len(data), MAX_TEXT):
             self._buffer += data[start : start + MAX_TEXT]
@@ -267,40 +258,6 @@ class Reader:
         return _shown(self._open[0]) if self._open else "between messages"
 
 
-_USUAL = {f"<new{kind}Vector device=": kind for kind in ("Number", "Switch")}
-_USUAL_LENGTH = 1000
-"""Bytes; far below all limits."""
-
-
-def _as_usual(data: bytes) -> NewVector | None:
-    """The one whole message that `data` is, or None where that takes a closer look.
-
-    A process that slept runs slowly at first, with cold caches: framing and expat then take 150 to 200 µs, and this 50.
-    """
-    if len(data) > _USUAL_LENGTH or not data.isascii():
-        return None
-    text = data.decode("ascii")
-    parts = text.split('"')  # every other one is what stood between quotes
-    kind = _USUAL.get(parts[0])
-    if kind is None or len(parts) < 7 or "&" in text or not text.replace("\n", " ").isprintable():
-        return None
-    if parts[2] != " name=" or parts[4].split() != [">", f"<one{kind}", "name="]:
-        return None
-    device, name = parts[1], parts[3]
-    elements = []
-    for element, rest in zip(parts[5::2], parts[6::2]):
-        value, _, tags = rest.partition("<")
-        if not element or not value.startswith(">") or ">" in value[1:] or "\n" in element or "<" in element:
-            return None
-        elements.append((element, value[1:].strip()))
-        if tags.split() != [f"/one{kind}>", f"<one{kind}", "name="]:
-            break
-    whole = len(parts) == 5 + 2 * len(elements) and tags.split() == [f"/one{kind}>", f"</new{kind}Vector>"]
-    if not whole or not device or not name or "\n" in device + name or "<" in device + name:
-        return None
-    return NewVector(kind, device, name, tuple(elements))
-
-
 def _shown(data: bytes) -> str:
     """Bytes of a client for the log: printable and short."""
     return ascii(data[:40].decode("ascii", "replace"))[1:-1].replace("\\ufffd", "?")[:60]
@@ -341,8 +298,6 @@ class _Message:
 
 def _parse(message: bytes, tag: str, encoding: str) -> Event:
     """One complete message that begins with <`tag`>."""
-    from xml.parsers import expat  # not at the driver's start: definitions come first
-
     kind = "" if tag == "getProperties" else tag[len("new") : -len("Vector")]
     found = _Message("one" + kind)
     parser = expat.ParserCreate(encoding)

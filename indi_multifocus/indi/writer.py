@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Vectors → bytes: the messages that a device sends, and the file descriptor through which they leave.
+"""Vectors → bytes: the messages that a device sends.
 
-The functions make one complete message each and do nothing else; any thread may call them. `Output` writes
-them, from any thread. Nothing else of the process may write to its file descriptor.
+The functions make one complete message each and do nothing else. `output.py` writes them.
 
 Order of attributes, format of the timestamp and states are those of libindi 1.9.9, as its own drivers send
 them. What may be written is set by libindi's XML reader (lilxml, in indiserver and in every libindi client):
@@ -13,18 +12,10 @@ helped: it strips blanks around texts, and an entity at the very beginning of a 
 
 from __future__ import annotations
 
-import _thread
-import os
 import re
-import select
-import stat
 import time
-from collections.abc import Callable
 
 from .vectors import LightVector, Number, NumberVector, SwitchVector, TextVector, Vector
-
-LOOK_S = 0.1
-"""While nobody reads, how often to look whether there is still somebody to write for."""
 
 _SPECIAL = re.compile("[&<>\"'\x00-\x1f\ud800-\udfff\ufffe\uffff]")
 """Characters that XML 1.0 forbids or that mean something in it."""
@@ -136,66 +127,11 @@ def number_text(value: float) -> str:
     return repr(float(value))
 
 
-def _is_plain(text: str) -> bool:
-    """Whether it means nothing in XML, as most texts."""
-    special = "&" in text or "<" in text or ">" in text or '"' in text or "'" in text
-    return text.isascii() and text.isprintable() and not special
-
-
 def _text(text: str) -> str:
     """Text between two tags. What XML cannot carry becomes "?"."""
-    if _is_plain(text):
-        return text
     return _SPECIAL.sub(lambda match: _IN_TEXT.get(match[0], "?"), text)
 
 
 def escape(text: str) -> str:
     """Text between an attribute's quotes. What XML cannot carry becomes "?"; line breaks and tabs, blanks."""
-    if _is_plain(text):
-        return text
     return _SPECIAL.sub(lambda match: _IN_ATTRIBUTE.get(match[0], "?"), text)
-
-
-class Output:
-    """Where messages leave: each in one `os.write`, never mixed with another thread's.
-
-    Several small writes for one message would meet Nagle's algorithm and delayed acknowledgements on their
-    way through indiserver, and cost 40 ms. `closed` is True once nobody reads any more; from then on,
-    everything that is written is dropped.
-    """
-
-    def __init__(self, fd: int = 1, *, is_over: Callable[[], bool] = lambda: False) -> None:
-        """`is_over`: asked while the reader does not read; whether to give it up."""
-        self.closed = False
-        self._fd = fd
-        self._is_over = is_over
-        self._lock = _thread.allocate_lock()  # importing threading would delay the first definition
-        _let_nobody_wait_inside_a_write(fd)
-
-    def write(self, data: bytes) -> None:
-        """Write one message. Waits while the reader is slow; never raises."""
-        with self._lock:
-            while data and not self.closed:
-                try:
-                    if select.select([], [self._fd], [], LOOK_S)[1]:
-                        data = data[os.write(self._fd, data) :]
-                    else:
-                        self.closed = self._is_over()
-                except BlockingIOError:
-                    pass  # a pipe that has room for a page, but not for all of this
-                except OSError:
-                    self.closed = True
-
-
-def _let_nobody_wait_inside_a_write(fd: int) -> None:
-    """Make a pipe non-blocking: a write to one that nobody reads would go on even when a signal comes.
-
-    A socket takes a whole message where `select` finds it writable, since then most of its buffer is free; and
-    indiserver gives a driver one for its input and output, so that to make it non-blocking would do so to whoever reads
-    the input. A terminal or a file is left as it is: it belongs to others as well.
-    """
-    try:
-        if stat.S_ISFIFO(os.fstat(fd).st_mode):
-            os.set_blocking(fd, False)
-    except OSError:
-        pass  # there is none, as the first write will tell

@@ -11,10 +11,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..controller.protocol import MAX_STEPS
+
 CONFIG_VARIABLE = "INDI_MULTIFOCUS_CONFIG"
 """Environment variable that names the JSON configuration."""
 
-WHOLE_RANGE = (-9_999_999, 9_999_999)
+WHOLE_RANGE = (-MAX_STEPS, MAX_STEPS)
+"""The travel where a configuration sets no limits: all that the controller can count."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,12 @@ class Settings:
     """Travel of a channel that has no configured limits. INDI asks for positions that are not negative."""
     probes: tuple[Probe, ...] = ()
 
-    def device_name(self, channel: int) -> str:
-        """The INDI device of a channel. INDIDEV replaces the prefix, as in libindi's drivers, a label the
-        whole name."""
-        label = self.labels.get(channel)
-        return label if label else f"{os.environ.get('INDIDEV') or 'MultiFocus'} {channel}"
+    @property
+    def device_names(self) -> tuple[str, ...]:
+        """The INDI devices of the channels. INDIDEV replaces the prefix, as in libindi's drivers, a label the whole
+        name."""
+        prefix = os.environ.get("INDIDEV") or "MultiFocus"
+        return tuple(self.labels.get(channel) or f"{prefix} {channel}" for channel in range(1, self.channels + 1))
 
     def fixes(self, channel: int) -> frozenset[str]:
         """Names of the INDI properties whose values the configuration sets, so that no saved value replaces them."""
@@ -64,17 +68,32 @@ class Settings:
         return frozenset(names)
 
 
+class SettingsError(Exception):
+    """The driver cannot run with these settings; the text is one line for people."""
+
+
 def load_settings() -> Settings:
-    """The settings of the configuration that INDI_MULTIFOCUS_CONFIG names, or the defaults.
-
-    Raises config.ConfigError, whose text is one line for people.
-    """
+    """The settings of the configuration that INDI_MULTIFOCUS_CONFIG names, or the defaults. Raises SettingsError."""
     path = os.environ.get(CONFIG_VARIABLE)
-    if not path:
-        return Settings()
-    from .configuration import load
+    settings = _from_configuration(path) if path else Settings()
+    names = settings.device_names
+    for name in names:
+        if names.count(name) > 1:
+            raise SettingsError(
+                f"two channels would be named {name!r}: give them other labels in the configuration, or set INDIDEV to "
+                "another prefix"
+            )
+    return settings
 
-    config = load(path)
+
+def _from_configuration(path: str) -> Settings:
+    # Only where there is a configuration: a driver without one needs no msgspec.
+    from .configuration import ConfigError, load
+
+    try:
+        config = load(path)
+    except ConfigError as error:
+        raise SettingsError(str(error)) from None
     return Settings(
         source=path,
         port=config.serial_port,

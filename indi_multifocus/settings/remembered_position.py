@@ -1,91 +1,44 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What must still be known of a channel's position after a restart of the driver: sign, offset, and whether
-to believe it.
+"""What must be known of a channel's position after a restart of the driver, whatever ended it.
 
-Used by `focuser.py`, by one thread at a time. Saved at once when it changes, unlike the settings that a user saves
-when he wants to (CONFIG_PROCESS): a focuser that forgot a sync would move to the wrong place.
+Used by the main thread alone: `driver.py` keeps one `ControllerMemory` while a link is open, and each focuser the
+`PositionMemory` of its channel. What is remembered belongs to a controller, which is known by the stable name of its
+port, and a driver locks it while it uses it.
+
+Two ways to change something: `update` takes effect at once and is on the disk soon; `commit` takes effect when it is on
+the disk, and not at all where that fails.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
+import json
 import os
 import re
-import stat
-import sys
 import time
-from dataclasses import dataclass, replace
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-SIZE_LIMIT = 4096
-"""A state file is some 60 bytes; what is larger is none."""
+from .files import FileWriter, Written, file_name, read_file
 
-STEPS_LIMIT = 1_000_000_000
+MAX_SIZE = 4096
+"""A state file has some 200 bytes; a larger one is no such file."""
+
+MAX_STEPS = 1_000_000_000
 """Far beyond any offset: the controller counts to 7 digits."""
 
-TIME_LIMIT_S = 1e12
+MAX_TIME_S = 1e12
 """Longer than any machine runs."""
 
-
-def folder() -> str:
-    """Where libindi's drivers keep their files: beside INDICONFIG where that is set, else ~/.indi."""
-    configured = os.environ.get("INDICONFIG")
-    if configured:
-        return os.path.dirname(os.path.abspath(configured))
-    home = os.path.expanduser("~")
-    return os.path.join(home if home != "~" else "/", ".indi")  # "~" where nobody knows of a home
-
-
-def file_name(device: str, ending: str) -> str:
-    """A device's file in that folder; the name of a device cannot lead out of it."""
-    safe = "".join("_" if character in "/\\\0" else character for character in device)
-    return os.path.join(folder(), f"{safe.lstrip('.') or '_'}{ending}")
-
-
-def write_atomically(path: str, data: bytes, *, durable: bool = True) -> None:
-    """Replace `path` by a file that holds `data`, so that a crash leaves the old one or the new one. Raises OSError.
-
-    `durable`: wait until it is on the disk, which takes milliseconds; otherwise it gets there within seconds.
-    """
-    os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o755, exist_ok=True)
-    temporary = f"{path}.{os.getpid()}.tmp"
-    # A file of our own making, and no link or other thing that somebody put there.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        fd = os.open(temporary, flags, 0o644)
-    except FileExistsError:
-        os.unlink(temporary)  # left by a process of the same number that was killed
-        fd = os.open(temporary, flags, 0o644)
-    try:
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view) :]
-            if durable:
-                os.fsync(fd)
-        finally:
-            os.close(fd)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def read_file(path: str, limit: int) -> bytes:
-    """The first `limit` bytes of a file. Raises OSError; also for what is none, like a FIFO, which would never end."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(errno.EINVAL, "this is no file", path)
-        data = b""
-        while len(data) < limit and (more := os.read(fd, limit - len(data))):
-            data += more
-        return data
-    finally:
-        os.close(fd)
+MAX_KEY = 100
+"""Characters of a port's name in a file's name, which may have 255."""
 
 
 @dataclass(frozen=True)
-class Departure:
+class UnfinishedMove:
     """A move that was begun and is not known to have ended; positions are controller steps."""
 
     start: int
@@ -93,8 +46,39 @@ class Departure:
     time_s: float
     """When it began, in seconds since the machine was started."""
     boot: str
-    """Which run of the machine this was: a machine that lost its power had the controller lose its own, most likely.
+    """Which run of the machine this was: when a machine loses its power, its controller most likely does so too.
     Empty while the link is lost."""
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """The facts of one channel. position = sign × controller steps + offset."""
+
+    offset: int = 0
+    reversed: bool = False
+    unverified: bool = False
+    zeroing: bool = False
+    """The controller was asked to call its position 0, and it is not known whether it did."""
+    stop_pending: bool = False
+    """A stop was asked for that could not be sent: it is the first thing to send."""
+    in_use: bool = False
+    """A driver is connected, or it ended without disconnecting: then the motor may have moved since."""
+    steps: int = 0
+    """Where the motor was last seen at rest, in controller steps."""
+    move: UnfinishedMove | None = None
+
+    @property
+    def sign(self) -> int:
+        """-1 where the direction is reversed."""
+        return -1 if self.reversed else 1
+
+    def position(self, steps: int) -> int:
+        """The position that users see where the controller counts `steps`."""
+        return self.sign * steps + self.offset
+
+    def to_steps(self, position: int) -> int:
+        """What the controller counts where users see `position`."""
+        return self.sign * (position - self.offset)
 
 
 def this_boot() -> str:
@@ -111,128 +95,208 @@ def uptime_s() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-class Memory:
-    """The remembered facts of one channel. position = sign × controller steps + offset."""
+class PositionMemory:
+    """What is remembered of one channel. `values` are the facts that hold now."""
 
-    def __init__(self, device: str, *, kept: bool = True) -> None:
-        """`kept`: read what earlier runs remembered, and save for later ones."""
-        self._path = file_name(device, "_state.json") if kept else ""
-        self.offset = 0
-        self.reversed = False
-        self.unverified = False
-        self.zeroing = False
-        """The controller was asked to call its place 0, and it is not known whether it did."""
-        self.departure: Departure | None = None
+    def __init__(self, path: str = "", writer: FileWriter | None = None) -> None:
+        """Without a path nothing is kept: what is done on a simulator says nothing about the real focuser."""
+        self.path = path
+        self.values = Remembered()
         self.problem = ""
         """Why what was remembered could not be read or saved, for people; empty when it could."""
-        if kept:
+        self._writer = writer
+        self._on_disk = self.values
+        self._uncommitted: dict[str, Any] = {}
+        self._submitted: dict[int, Remembered] = {}
+        self._waiting: list[tuple[int, Callable[[str], None]]] = []
+        if path:
             self._load()
 
     @property
-    def sign(self) -> int:
-        """-1 where the direction is reversed."""
-        return -1 if self.reversed else 1
+    def at_risk(self) -> bool:
+        """Whether a power cut now would go unnoticed: the disk does not know that the motor may move."""
+        return bool(self.problem and self.path and not self._on_disk.in_use)
 
-    def position(self, steps: int) -> int:
-        """What users call the place that the controller calls `steps`."""
-        return (-steps if self.reversed else steps) + self.offset
+    def update(self, **changes: Any) -> None:
+        """Change facts now, and save them."""
+        changed = replace(self.values, **changes)
+        if changed != self.values or self.problem:
+            self.values = changed
+            self._save()
 
-    def steps(self, position: int) -> int:
-        """What the controller calls the place that users call `position`."""
-        return self.offset - position if self.reversed else position - self.offset
+    def update_then(self, then: Callable[[str], None], **changes: Any) -> None:
+        """Change facts now, and call `then` with "" when they are on the disk, or with the problem."""
+        self.values = replace(self.values, **changes)
+        self._wait(self._save(), then)
 
-    def departs(self, start: int, target: int) -> None:
-        """A move begins. If it is not seen to end, its end must not be taken for granted."""
-        self.departure = Departure(start, target, uptime_s(), this_boot())
-        self.save(durable=False)
+    def commit(self, then: Callable[[str], None], **changes: Any) -> None:
+        """Save these facts; when they are on the disk they hold, and `then` is called with "". Otherwise nothing
+        changes, and `then` is called with the problem."""
+        self._uncommitted = changes
 
-    def loses_sight(self) -> None:
+        def end(problem: str) -> None:
+            self._uncommitted = {}
+            if not problem:
+                self.values = replace(self.values, **changes)
+            then(problem)
+
+        self._wait(self._save(), end)
+
+    def written(self, report: Written) -> None:
+        """Take a report of the file writer about this file."""
+        self.problem = report.problem
+        saved = [number for number in self._submitted if number <= report.number]
+        if not report.problem and saved:
+            self._on_disk = self._submitted[max(saved)]
+        for number in saved:
+            del self._submitted[number]
+        due = [then for number, then in self._waiting if number <= report.number]
+        self._waiting = [(number, then) for number, then in self._waiting if number > report.number]
+        for then in due:
+            then(report.problem)
+
+    def move_begins(self, start: int, target: int) -> None:
+        """If this move is not seen to end, its end is not believed without a look at the time that it took."""
+        self.update(move=UnfinishedMove(start, target, uptime_s(), this_boot()))
+
+    def link_lost(self) -> None:
         """The controller does not answer in mid-move, and may have no power: time alone does not make it arrive."""
-        if self.departure is not None and self.departure.boot:
-            self.departure = replace(self.departure, boot="")
-            self.save(durable=False)
+        if self.values.move is not None:
+            self.update(move=replace(self.values.move, boot=""))
 
-    def sees_again(self) -> None:
-        """The link is back, and the move goes on."""
-        if self.departure is not None and not self.departure.boot:
-            self.departure = replace(self.departure, boot=this_boot())
-            self.save(durable=False)
+    def still_moves(self, start: int, target: int) -> None:
+        """A move is seen, by our order or not; after a lost link it is seen again."""
+        if self.values.move is None:
+            self.move_begins(start, target)
+        elif not self.values.move.boot:
+            self.update(move=replace(self.values.move, boot=this_boot()))
 
-    def arrives(self) -> None:
-        """The move was seen to end."""
-        if self.departure is not None:
-            self.departure = None
-            self.save(durable=False)
+    def at_rest(self, steps: int) -> None:
+        """The motor is seen at rest."""
+        self.update(move=None, steps=steps)
 
-    def save(self, *, durable: bool = True) -> None:
-        """Write it down; where that fails, `problem` says why."""
-        if not self._path:
-            return
-        text = (
-            f'{{"offset": {self.offset}, "reversed": {str(self.reversed).lower()}, '
-            f'"unverified": {str(self.unverified).lower()}'
-        )
-        if self.zeroing:
-            text += ', "zeroing": true'
-        if self.departure is not None:
-            move = self.departure
-            text += (
-                f', "departure": {{"start": {move.start}, "target": {move.target}, '
-                f'"time_s": {move.time_s:.3f}, "boot": "{move.boot}"}}'
-            )
-        try:
-            write_atomically(self._path, f"{text}}}\n".encode("ascii"), durable=durable)
-            self.problem = ""
-        except OSError as error:
-            problem = f"cannot save the position's offset in {self._path}: {error.strerror}"
-            if problem != self.problem:  # a disk that is full stays so for many moves
-                print(problem, file=sys.stderr)
-            self.problem = problem
+    # --- The file -----------------------------------------------------------------------------------------------------
+
+    def _save(self) -> int:
+        """The number of the file writer's report to wait for, or 0 where nothing is kept."""
+        if self._writer is None:
+            return 0
+        values = replace(self.values, **self._uncommitted)
+        number = self._writer.write(self.path, json.dumps(asdict(values)).encode() + b"\n")
+        self._submitted[number] = values
+        return number
+
+    def _wait(self, number: int, then: Callable[[str], None]) -> None:
+        if number:
+            self._waiting.append((number, then))
+        else:
+            then("")
 
     def _load(self) -> None:
         try:
-            data = read_file(self._path, SIZE_LIMIT)
+            data = self._writer.read(self.path, MAX_SIZE) if self._writer else read_file(self.path, MAX_SIZE)
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            self.problem = f"cannot read the position's offset from {self._path}: {error.strerror}"
-            self.unverified = True
+            self.problem = f"cannot read the position's offset from {self.path}: {error.strerror}"
+            self.values = Remembered(unverified=True)
             return
-        import json
-
         try:
-            found = json.loads(data)
-            offset, turned, doubted = found["offset"], found["reversed"], found["unverified"]
-            zeroing = found.get("zeroing", False)
-            if not _is_steps(offset) or any(type(value) is not bool for value in (turned, doubted, zeroing)):
-                raise ValueError("a value is not what is saved there")
-            departure = _departure(found.get("departure"))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            self.problem = f"{self._path} is damaged ({error}): the offset is taken for 0"
-            self.unverified = True
-            return
-        self.offset, self.reversed, self.unverified = offset, turned, doubted
-        self.zeroing, self.departure = zeroing, departure
+            self.values = self._on_disk = parse(data)
+        except ValueError as error:
+            self.problem = f"{self.path} is damaged ({error}): the offset is taken for 0"
+            self.values = Remembered(unverified=True)
 
 
-_BOOT = re.compile(r"[0-9a-f-]{0,64}")
+def parse(data: bytes) -> Remembered:
+    """The content of a state file. Raises ValueError, which says what is wrong with it."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(found, dict):
+        raise ValueError("an object is expected")
+    values: dict[str, Any] = {}
+    for name, default in asdict(Remembered()).items():
+        if name not in found:
+            raise ValueError(f"{name} is missing")
+        value = values[name] = found[name]
+        if name == "move":
+            values[name] = _move(value)
+        elif type(value) is not type(default) or (type(value) is int and abs(value) > MAX_STEPS):
+            raise ValueError(f"{name} is not what is saved there")
+    return Remembered(**values)
 
 
-def _departure(found: object) -> Departure | None:
-    """Raises ValueError, KeyError or TypeError for what is none."""
+def _move(found: object) -> UnfinishedMove | None:
     if found is None:
         return None
-    if not isinstance(found, dict) or not _is_steps(found["start"]) or not _is_steps(found["target"]):
-        raise ValueError("a departure is expected to have a start and a target")
-    boot = found["boot"]
-    if not isinstance(boot, str) or not _BOOT.fullmatch(boot):
-        raise ValueError("a departure is expected to tell the boot")
-    time_s = found["time_s"]
-    if type(time_s) not in (int, float) or not 0 <= time_s <= TIME_LIMIT_S:
-        raise ValueError("a departure is expected to tell the time")
-    return Departure(found["start"], found["target"], float(time_s), boot)
+    if not isinstance(found, dict) or set(found) != {"start", "target", "time_s", "boot"}:
+        raise ValueError("a move is expected to have start, target, time_s and boot")
+    for name in ("start", "target"):
+        if type(found[name]) is not int or abs(found[name]) > MAX_STEPS:
+            raise ValueError(f"a move's {name} is expected to be a number of steps")
+    if not isinstance(found["boot"], str) or not re.fullmatch("[0-9a-f-]{0,64}", found["boot"]):
+        raise ValueError("a move's boot is expected to be the name of a boot")
+    if type(found["time_s"]) not in (int, float) or not 0 <= found["time_s"] <= MAX_TIME_S:
+        raise ValueError("a move's time_s is expected to be a time")
+    return UnfinishedMove(found["start"], found["target"], float(found["time_s"]), found["boot"])
 
 
-def _is_steps(found: object) -> bool:
-    """Whether it is a number of steps, as there may be any."""
-    return type(found) is int and abs(found) <= STEPS_LIMIT
+class ControllerMemory:
+    """What is remembered of one controller, locked for this driver until `close`. `channels[0]` is channel 1's."""
+
+    def __init__(self, controller: str, channels: int, writer: FileWriter | None) -> None:
+        """`controller`: its stable name, of which files get their names. Without a writer nothing is kept.
+
+        Raises BlockingIOError where another driver uses it; another OSError where the lock cannot be had, for example
+        on a disk without room, is a problem of each channel.
+        """
+        self.controller = controller
+        self._lock = -1
+        key = _key(controller)
+        problem = ""
+        if writer is not None:
+            problem = self._take_lock(file_name(key, ".lock"))
+        self.channels = [
+            PositionMemory(file_name(f"{key}_{number}", "_state.json") if writer is not None else "", writer)
+            for number in range(1, channels + 1)
+        ]
+        for memory in self.channels:
+            memory.problem = memory.problem or problem
+
+    def _take_lock(self, path: str) -> str:
+        """Returns the problem. Raises BlockingIOError."""
+        try:
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            self._lock = os.open(path, flags, 0o644)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise
+        except OSError as error:
+            return f"cannot write {path}: {error.strerror or os.strerror(error.errno or errno.EIO)}"
+        return ""
+
+    def written(self, report: Written) -> bool:
+        """Take a report of the file writer. Whether it is about this controller."""
+        for memory in self.channels:
+            if memory.path == report.path:
+                memory.written(report)
+                return True
+        return False
+
+    def close(self) -> None:
+        """Let other drivers use it."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _key(controller: str) -> str:
+    """A file name for a controller's name; different for different names."""
+    name = controller[len("/dev/serial/by-id/") :] if controller.startswith("/dev/serial/by-id/") else controller
+    safe = re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("_.")[-MAX_KEY:]
+    suffix = "" if safe == name else f"_{zlib.crc32(controller.encode()):08x}"
+    return f"multifocus_{safe}{suffix}"

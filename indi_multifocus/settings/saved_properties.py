@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The settings that a user keeps with CONFIG_PROCESS: libindi's file, in libindi's place and form.
 
-Used by `config_process.py`, by one thread at a time. `~/.indi/<device>_config.xml`, or the file that INDICONFIG
+Used by `config_process.py`, in the main thread. `~/.indi/<device>_config.xml`, or the file that INDICONFIG
 names for all devices: an <INDIDriver> that holds the new…Vector messages which would set the properties. What
 is read is handed on as such messages, so that a damaged or hostile file can do no more than a client can.
 """
@@ -14,9 +14,9 @@ from typing import Union
 
 from ..indi import GetProperties, Malformed, NewVector, Number, NumberVector, Reader, Switch, SwitchVector, TextVector
 from ..indi.writer import escape, number_text
-from .remembered_position import file_name, read_file, write_atomically
+from .files import FileWriter, file_name
 
-SIZE_LIMIT = 1_048_576
+MAX_SIZE = 1_048_576
 """Bytes. A driver's own file has some five thousand."""
 
 Settable = Union[NumberVector, SwitchVector, TextVector]
@@ -27,11 +27,12 @@ _END = b"<getProperties version='1.7'/>"
 """Read after the rest: a message that was not complete is then known to be not."""
 
 
-class SavedConfig:
+class SavedProperties:
     """The saved settings of one device. Methods raise OSError or ValueError, whose text is for people."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, writer: FileWriter) -> None:
         self._device = device
+        self._writer = writer
         self.path = os.environ.get("INDICONFIG") or file_name(device, "_config.xml")
 
     def read(self) -> list[NewVector]:
@@ -41,8 +42,12 @@ class SavedConfig:
         """
         return [vector for vector in self._read_all() if vector.device == self._device]
 
-    def write(self, vectors: Iterable[Settable]) -> None:
-        """Save these as they are now, and keep what else the file holds. Raises OSError."""
+    def write(self, vectors: Iterable[Settable]) -> int:
+        """Save these as they are now, and keep what else the file holds.
+
+        Returns the number of the file writer's report to wait for, or 0 where there is nothing to write. Raises
+        OSError.
+        """
         try:
             there = {(vector.device, vector.name): vector for vector in self._read_all()}
         except ValueError:
@@ -50,48 +55,45 @@ class SavedConfig:
         kept = dict(there)
         for vector in vectors:
             kept[self._device, vector.name] = as_message(self._device, vector)
-        if kept != there:
-            self._write_all(kept.values())
+        return self._write_all(kept.values()) if kept != there else 0
 
-    def purge(self) -> bool:
-        """Delete the settings of this device; whether there were any. Raises OSError.
+    def purge(self) -> int:
+        """Delete the settings of this device. Returns the number of the report, or 0 where there were none.
 
-        The file goes with the last of them: where INDICONFIG names one file for all devices, the others' stay.
+        The file goes with the last of them: where INDICONFIG names one file for all devices, the others' stay. Raises
+        OSError.
         """
         try:
             there = self._read_all()
         except ValueError:
-            there = []  # damaged: there is nothing to keep
+            return self._writer.write(self.path, None)  # damaged: there is nothing to keep
         return self._keep([vector for vector in there if vector.device != self._device], there)
 
-    def forget(self, names: Container[str]) -> None:
-        """Delete these settings of this device. Raises OSError, or ValueError for a damaged file, which stays."""
+    def forget(self, names: Container[str]) -> int:
+        """Delete these settings of this device. Returns as `purge`. Raises OSError, or ValueError for a damaged file,
+        which stays."""
         there = self._read_all()
-        self._keep([vector for vector in there if vector.device != self._device or vector.name not in names], there)
+        return self._keep(
+            [vector for vector in there if vector.device != self._device or vector.name not in names], there
+        )
 
-    def _keep(self, kept: list[NewVector], there: list[NewVector]) -> bool:
-        """Leave only these in the file; whether that changed anything."""
-        if not kept:
-            try:
-                os.unlink(self.path)
-            except FileNotFoundError:
-                return False
-            return True
-        if len(kept) < len(there):
-            self._write_all(kept)
-        return len(kept) < len(there)
+    def _keep(self, kept: list[NewVector], there: list[NewVector]) -> int:
+        """Leave only these in the file."""
+        if len(kept) == len(there):
+            return 0
+        return self._write_all(kept) if kept else self._writer.write(self.path, None)
 
-    def _write_all(self, vectors: Iterable[NewVector]) -> None:
+    def _write_all(self, vectors: Iterable[NewVector]) -> int:
         body = "".join(_text(vector) for vector in vectors)
-        write_atomically(self.path, b"%s\n%s%s\n" % (_HEAD, body.encode(), _TAIL))
+        return self._writer.write(self.path, b"%s\n%s%s\n" % (_HEAD, body.encode(), _TAIL))
 
     def _read_all(self) -> list[NewVector]:
         try:
-            data = read_file(self.path, SIZE_LIMIT + 1)
+            data = self._writer.read(self.path, MAX_SIZE + 1)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        if len(data) > SIZE_LIMIT:
-            raise ValueError(f"{self.path} is damaged: larger than {SIZE_LIMIT} bytes")
+        if len(data) > MAX_SIZE:
+            raise ValueError(f"{self.path} is damaged: larger than {MAX_SIZE} bytes")
         begin, end = data.find(_HEAD), data.rfind(_TAIL)
         if begin < 0 or end < begin:
             raise ValueError(f"{self.path} is damaged: <INDIDriver> … </INDIDriver> is expected")

@@ -22,7 +22,7 @@ from support import DriverInside, DriverProcess, FocuserClient, IndiServer, Line
 
 from indi_multifocus.indi import NewVector, Text, TextVector
 from indi_multifocus.settings.driver_settings import Settings
-from indi_multifocus.settings.saved_properties import SIZE_LIMIT, SavedConfig
+from indi_multifocus.settings.saved_properties import SIZE_LIMIT, SavedProperties
 from indi_multifocus.simulator import Simulator
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
@@ -581,7 +581,7 @@ def test_a_good_file_with_anything_changed_is_settings_or_a_message(changes: lis
 
 
 def read(data: bytes) -> None:
-    saved = SavedConfig(ONE)
+    saved = SavedProperties(ONE)
     os.makedirs(os.path.dirname(saved.path), exist_ok=True)
     with open(saved.path, "wb") as file:
         file.write(data)
@@ -603,8 +603,8 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_character
 @example("\"<>&' ]]> <!-- ")
 def test_any_text_is_read_as_it_was_saved(text: str) -> None:
     text = text.strip()
-    SavedConfig(ONE).write([TextVector("DEVICE_PORT", "Ports", "Connection", [Text("PORT", "Port", text)])])
-    assert SavedConfig(ONE).read() == [NewVector("Text", ONE, "DEVICE_PORT", (("PORT", text),))]
+    SavedProperties(ONE).write([TextVector("DEVICE_PORT", "Ports", "Connection", [Text("PORT", "Port", text)])])
+    assert SavedProperties(ONE).read() == [NewVector("Text", ONE, "DEVICE_PORT", (("PORT", text),))]
 
 
 # Writing

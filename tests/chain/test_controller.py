@@ -22,7 +22,7 @@ from indi_multifocus.controller import session as session_module
 from indi_multifocus.controller.channel import Channel, ChannelState
 from indi_multifocus.controller.poll_thread import Controller, Link, PortSettings, Schedule, Snapshot
 from indi_multifocus.controller.port import open_port
-from indi_multifocus.controller.session import IN_FLIGHT, Session
+from indi_multifocus.controller.session import MAX_IN_FLIGHT, Session
 from indi_multifocus.simulation import firmware
 from indi_multifocus.simulator import Simulator
 
@@ -402,7 +402,7 @@ def let_as_many_lines_wait_as_may(box: Box, simulator: Simulator) -> Lines:
     simulator.delay_replies(NEVER_S)
     lines = Lines(simulator)
     steps = 5000
-    while len(lines()) < IN_FLIGHT:
+    while len(lines()) < MAX_IN_FLIGHT:
         steps += 1
         box.controller.move(1, steps)
         eventually(lambda: lines()[-2:] == [b"1+%d" % steps, b"?"], "the move and a question")  # noqa: B023
@@ -424,7 +424,7 @@ def test_a_move_that_waits_is_cancelled_by_a_stop(box: Box, monkeypatch: pytest.
     with Simulator() as simulator:
         box.open_well(simulator.port)
         lines = Lines(simulator)
-        monkeypatch.setattr(session_module, "IN_FLIGHT", 0)  # as if ever so many replies were due
+        monkeypatch.setattr(session_module, "MAX_IN_FLIGHT", 0)  # as if ever so many replies were due
         box.controller.move(2, 4000)
         request = box.controller.stop(2)
         assert box.wait_done(2, request).current == 0
@@ -435,7 +435,7 @@ def test_a_move_that_waits_is_cancelled_by_a_stop(box: Box, monkeypatch: pytest.
 
 
 def test_what_may_wait_for_replies_fits_the_buffer_of_the_usb_port() -> None:
-    assert IN_FLIGHT * len(b"9-9999999\n") <= 64
+    assert MAX_IN_FLIGHT * len(b"9-9999999\n") <= 64
 
 
 def test_stops_while_one_is_under_way_are_served_by_that_one(box: Box) -> None:

@@ -455,7 +455,7 @@ def test_a_move_that_is_not_sent_yet_is_busy_whatever_else_is_new(monkeypatch: p
     with bench() as (_, client):
         under_way(client, 2, 5000)
         since = len(client.said)
-        monkeypatch.setattr(session_module, "IN_FLIGHT", 0)  # as if ever so many replies were due
+        monkeypatch.setattr(session_module, "MAX_IN_FLIGHT", 0)  # as if ever so many replies were due
         client.move(1, 20)
         at = client.position(2)
         client.wait(lambda: client.position(2) > at + 3, "news of the other channel")

@@ -18,7 +18,7 @@ from indi_multifocus.controller.protocol import Answered, Conversation, NotACont
 from indi_multifocus.driver import Driver
 from indi_multifocus.focuser import Focuser
 from indi_multifocus.indi import Device, NewVector, Reader, reader
-from indi_multifocus.settings.saved_properties import SavedConfig
+from indi_multifocus.settings.saved_properties import SavedProperties
 from tools.fuzz import (
     TARGETS,
     configuration,
@@ -143,7 +143,7 @@ def _receives_twice(self: Conversation, data: bytes, receive: Any = Conversation
         (serial_protocol, Conversation, "receive", _receives_twice),
         (serial_protocol, protocol, "_parse_status", _takes_any_digits),
         (serial_protocol, protocol, "_parse_status", _turns_round),
-        (saved_settings, SavedConfig, "_write_all", _silent),
+        (saved_settings, SavedProperties, "_write_all", _silent),
         (pyro_calls, FocusDaemon, "_is_allowed", _agrees),
         (pyro_calls, FocusDaemon, "_is_channel", _agrees),
         (pyro_calls, focusd, "_switch", lambda name, value: value),

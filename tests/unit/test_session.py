@@ -29,7 +29,7 @@ from indi_multifocus.controller.session import (
     BYTE_S,
     GATHER_S,
     HANDSHAKE_S,
-    IN_FLIGHT,
+    MAX_IN_FLIGHT,
     MEASURE_S,
     Answer,
     LinkLost,
@@ -200,10 +200,10 @@ def test_it_is_known_what_waits_for_an_answer(line: Line) -> None:
 
 def test_only_so_much_may_wait_for_answers(line: Line) -> None:
     full = []
-    for _ in range(IN_FLIGHT):
+    for _ in range(MAX_IN_FLIGHT):
         full.append(line.session.full)
         line.send(QueryStatus())
-    assert [*full, line.session.full] == [False] * IN_FLIGHT + [True]
+    assert [*full, line.session.full] == [False] * MAX_IN_FLIGHT + [True]
 
 
 def test_a_stop_serves_another_while_it_is_the_last_order_to_its_channel(line: Line) -> None:
@@ -287,7 +287,7 @@ def test_nothing_is_written_ahead_where_it_has_to_wait(line: Line) -> None:
     line.send(Move(1, 5))
     assert not line.session.say_ahead(b"1S\n", alone=False), "before what is not written yet"
     assert line.written() == b"1+5\n"
-    line.send(*[QueryStatus()] * (IN_FLIGHT - 1))
+    line.send(*[QueryStatus()] * (MAX_IN_FLIGHT - 1))
     line.written()
     assert not line.session.say_ahead(b"1S\n", alone=False), "where too much waits for replies"
     line.reply(b"gnat\r\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from indi_multifocus.indi import NewVector
 from indi_multifocus.settings.driver_settings import Settings
-from indi_multifocus.settings.saved_properties import SavedConfig
+from indi_multifocus.settings.saved_properties import SavedProperties
 
 from .inside import Inside, workshop
 
@@ -80,13 +80,13 @@ def run(data: bytes) -> None:
             assert not inside.moved, "what was saved moved a motor"
             inside.new(DEVICE, "CONFIG_PROCESS", "Switch", {"CONFIG_PURGE": "On"})
             inside.settle()
-        assert SavedConfig(DEVICE).read() == []
+        assert SavedProperties(DEVICE).read() == []
 
 
 def _read() -> list[NewVector]:
     problem = ""
     try:
-        return SavedConfig(DEVICE)._read_all()
+        return SavedProperties(DEVICE)._read_all()
     except ValueError as error:
         problem = str(error)
     assert problem.isprintable()
@@ -95,7 +95,7 @@ def _read() -> list[NewVector]:
 
 def _check_saved(before: list[NewVector], *, connected: bool) -> None:
     """The settings are there, and what belongs to other devices has stayed."""
-    after = SavedConfig(DEVICE)._read_all()
+    after = SavedProperties(DEVICE)._read_all()
     names = {vector.name for vector in after if vector.device == DEVICE}
     assert {"DEBUG", "DEVICE_PORT"} <= names
     assert not connected or {"FOCUS_MAX", "Presets"} <= names

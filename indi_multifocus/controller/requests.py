@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the main thread asks of the poll thread: a mailbox with one slot a channel, not a queue.
+
+The last target wins, and a stop removes what was not sent yet: a flood of requests takes no memory, and no stop waits
+behind it. The main thread puts requests in and returns at once; the poll thread takes them all, and is woken up for it
+by a pipe. The lock is held for the moment in which values are exchanged, and nothing is called meanwhile.
+
+Every move, stop, zero and change of the fans has a request number, by which a snapshot tells what it reflects.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PortSettings:
+    """What to open, and how long a reply may take (seconds)."""
+
+    name: str
+    baud: int = 9600
+    reply_timeout_s: float = 5.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How often to query the status, in seconds between polls; and after how long a move has failed (None: by its
+    length)."""
+
+    moving_s: float = 0.1
+    idle_s: float = 5.0
+    move_timeout_s: float | None = None
+
+
+@dataclass(frozen=True)
+class ChannelRequest:
+    """What is asked of one channel: a stop, then a zero, then a move, each by its request number (0: not asked)."""
+
+    stop: int = 0
+    zero: int = 0
+    move: int = 0
+    steps: int = 0
+    """Where the move ends, in controller steps."""
+    via: int | None = None
+    """Where it turns round before that, to take up the backlash."""
+
+    def __bool__(self) -> bool:
+        return bool(self.stop or self.zero or self.move)
+
+    def then(self, later: ChannelRequest) -> ChannelRequest:
+        """Both in one: what `later` makes needless is left out."""
+        if later.stop:
+            return later
+        if later.zero:
+            return replace(later, stop=self.stop)
+        if later.move:
+            return replace(later, stop=self.stop, zero=self.zero)
+        return self
+
+    def only_stop(self) -> ChannelRequest:
+        """The stop of it, which is kept whatever becomes of the rest."""
+        return ChannelRequest(stop=self.stop)
+
+
+@dataclass(frozen=True)
+class Requests:
+    """All that was asked since the poll thread looked last. First it closes, then it opens, then come the channels."""
+
+    close: bool = False
+    open: tuple[PortSettings, int] | None = None
+    """The port, and the number of the attempt."""
+    reopen: PortSettings | None = None
+    """What to open in place of a port that is lost."""
+    channels: Mapping[int, ChannelRequest] = field(default_factory=dict)
+    fans: tuple[bool, int] | None = None
+    schedule: Schedule | None = None
+    tracing: bool | None = None
+    end: bool = False
+    stop_moves: bool = False
+    """Stop what moves before the end."""
+
+
+class Mailbox:
+    """The companion of one poll thread. All methods but `take` and `close` are for the main thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requests = Requests()
+        self._number = 0
+        """Of the last request; the main thread's own."""
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+
+    def new_number(self) -> int:
+        """A request number; each is higher than those before."""
+        self._number += 1
+        return self._number
+
+    def put(self, **changes: Any) -> None:
+        """Replace these fields of what is asked, and wake the poll thread."""
+        with self._lock:
+            self._requests = replace(self._requests, **changes)
+        self._wake()
+
+    def put_open(self, settings: PortSettings, attempt: int) -> None:
+        """Open this port, after closing another. Moves and zeros that were not sent yet were for that one."""
+        with self._lock:
+            stops = {number: request.only_stop() for number, request in self._requests.channels.items()}
+            self._requests = replace(self._requests, open=(settings, attempt), channels=stops)
+        self._wake()
+
+    def put_channel(self, channel: int, request: ChannelRequest) -> None:
+        """Ask this of a channel, after what was asked before."""
+        with self._lock:
+            channels = dict(self._requests.channels)
+            channels[channel] = channels.get(channel, ChannelRequest()).then(request)
+            self._requests = replace(self._requests, channels=channels)
+        self._wake()
+
+    def take(self) -> Requests:
+        """All of it, for the poll thread; the mailbox is empty then."""
+        try:
+            os.read(self._wake_read, 4096)
+        except BlockingIOError:
+            pass
+        with self._lock:
+            requests, self._requests = self._requests, Requests()
+        return requests
+
+    def fileno(self) -> int:
+        """Readable while there is something to take."""
+        return self._wake_read
+
+    def close(self) -> None:
+        """Nobody will take anything any more."""
+        write, self._wake_write = self._wake_write, -1
+        if write >= 0:
+            os.close(write)
+            os.close(self._wake_read)
+
+    def _wake(self) -> None:
+        try:
+            os.write(self._wake_write, b"!")
+        except OSError:
+            pass  # it has enough to wake up for, or has ended

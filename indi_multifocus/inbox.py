@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the other threads tell the main thread: the newest snapshot, lines of traffic, reports of the file writer.
+
+They put values in and go on at once; the main thread, which sleeps in `select` on the inbox, takes all of them. The
+lock is held for the moment in which values are exchanged, and nothing is called meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from dataclasses import dataclass
+
+from .controller.snapshot import Snapshot
+from .settings.files import Written
+
+MAX_TRAFFIC = 1000
+"""Lines of traffic that wait, a few seconds of DEBUG; with more, the oldest are dropped."""
+
+
+@dataclass(frozen=True)
+class News:
+    """All that came since the main thread looked last."""
+
+    snapshot: Snapshot | None = None
+    traffic: tuple[str, ...] = ()
+    written: tuple[Written, ...] = ()
+    failure: str = ""
+    """Why another thread ended by a bug of ours."""
+
+
+class Inbox:
+    """The companion of the main thread, which calls `take` and `close`; all else is for the others."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._snapshot: Snapshot | None = None
+        self._traffic: deque[str] = deque(maxlen=MAX_TRAFFIC)
+        self._written: dict[str, Written] = {}
+        self._failure = ""
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+
+    def put_snapshot(self, snapshot: Snapshot) -> None:
+        """The newest is enough: it tells all."""
+        with self._lock:
+            self._snapshot = snapshot
+        self._wake()
+
+    def put_traffic(self, line: str) -> None:
+        """A line of what was sent or received on the serial port."""
+        with self._lock:
+            self._traffic.append(line)
+        self._wake()
+
+    def put_written(self, report: Written) -> None:
+        """What became of a file; the newest report on a file is about all before it."""
+        with self._lock:
+            self._written[report.path] = report
+        self._wake()
+
+    def put_failure(self, reason: str) -> None:
+        """A thread has ended by a bug of ours."""
+        with self._lock:
+            self._failure = self._failure or reason
+        self._wake()
+
+    def take(self) -> News:
+        """All of it; the inbox is empty then."""
+        try:
+            os.read(self._wake_read, 4096)
+        except BlockingIOError:
+            pass
+        with self._lock:
+            news = News(self._snapshot, tuple(self._traffic), tuple(self._written.values()), self._failure)
+            self._snapshot = None
+            self._traffic.clear()
+            self._written.clear()
+        return news
+
+    def fileno(self) -> int:
+        """Readable while there is something to take."""
+        return self._wake_read
+
+    def close(self) -> None:
+        """Nobody will take anything any more."""
+        write, self._wake_write = self._wake_write, -1
+        if write >= 0:
+            os.close(write)
+            os.close(self._wake_read)
+
+    def _wake(self) -> None:
+        try:
+            os.write(self._wake_write, b"!")
+        except OSError:
+            pass  # it has enough to wake up for, or has ended

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one decision about a move: may it be made, and by which waypoints.
+
+Used by `focuser.py` for every move, absolute, relative or to a preset, before anything is sent; nobody decides again
+after it. Pure functions: no state, no I/O.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .indi import Refused
+from .settings.remembered_position import Remembered
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A move that may be made."""
+
+    position: int
+    """Where it ends, as users see it."""
+    steps: int
+    """The same in controller steps."""
+    via: int | None = None
+    """Where it turns round before, in controller steps, to take up the backlash."""
+
+    @property
+    def waypoints(self) -> tuple[int, ...]:
+        """Where it turns round and where it ends, in controller steps."""
+        return (self.steps,) if self.via is None else (self.via, self.steps)
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What a decision depends on. `travel` is in positions, everything else in controller steps."""
+
+    scale: Remembered
+    """How positions follow from controller steps."""
+    travel: tuple[int, int]
+    max_steps: int
+    """The farthest the controller counts, either way."""
+    current: int
+    moving: bool
+    backlash: int = 0
+    """By how much a move overshoots when it changes the direction; 0 where that is not compensated."""
+    direction: int = 0
+    """Which way the motor last turned: 1, -1, or 0 where it is not known."""
+
+
+def plan_move(position: int, now: Circumstances) -> Plan:
+    """Decide on a move to `position`. Raises Refused, which says what is accepted."""
+    low, high = now.travel
+    if not low <= position <= high and not _leads_back(position, now):
+        raise Refused(f"Requested position {position} is out of bounds: a position from {low} to {high} is expected")
+    steps = now.scale.to_steps(position)
+    limit = now.max_steps
+    if not -limit <= steps <= limit:
+        ends = sorted((now.scale.position(-limit), now.scale.position(limit)))
+        raise Refused(f"{position} is beyond what the controller can count: {ends[0]} to {ends[1]} is expected")
+    return Plan(position, steps, turning_point(steps, now))
+
+
+def _leads_back(position: int, now: Circumstances) -> bool:
+    """Whether a position outside the travel is nearer to it than the motor is, which stands outside."""
+    if now.moving:
+        return False  # where a moving motor is by now is not known, and so not what is nearer
+    low, high = now.travel
+    here = now.scale.position(now.current)
+    return here <= position < low or high < position <= here
+
+
+def turning_point(steps: int, now: Circumstances) -> int | None:
+    """Where a move to `steps` turns round, so that it ends in the direction of the last one; None where it need not.
+
+    It overshoots by the backlash, but stays within the travel and within what the controller counts.
+    """
+    direction = (steps > now.current) - (steps < now.current)
+    if not now.backlash or direction * now.direction >= 0:
+        return None
+    low, high = sorted(now.scale.to_steps(end) for end in now.travel)
+    via = steps + direction * now.backlash
+    if direction > 0:
+        via = min(via, high, now.max_steps)
+    else:
+        via = max(via, low, -now.max_steps)
+    return via if (via - steps) * direction > 0 else None
