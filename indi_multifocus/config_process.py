@@ -156,9 +156,7 @@ class ConfigProcess:
 
     def _answer_when_written(self, text: str) -> None:
         self._done = text
-        if self._unwritten:
-            self._answer(State.BUSY, None)
-        else:
+        if not self._unwritten:
             self._answer(State.OK, f"[INFO] {text}")
 
     def _settings(self) -> list[Settable]:

@@ -111,7 +111,7 @@ class Focuser:
     def open(self, memory: PositionMemory) -> None:
         """The link is being opened, for this channel or another. A stop that could not be sent before comes first."""
         self.memory = memory
-        self._request = self._abort_request = 0
+        self._request = self._abort_request = self._unverified_count = 0
         if memory.values.stop_pending:
             self._request = self._abort_request = self._controller.stop(self.channel)
 
@@ -119,11 +119,11 @@ class Focuser:
         """Offer everything that a connected focuser has. The link is up, and `snapshot` has this channel."""
         self.connected = True
         self._snapshot, self._state = snapshot, snapshot.channels[self.channel - 1]
-        self._unverified_count = self._state.unverified_count
         self._position = PositionState.ARRIVED
         offered = self.properties
         self._resume(self._state)
         self._verify(self._state)
+        self._note_unverified(self._state)
         self.memory.update(in_use=True)
         low, high = self.travel
         limit = max_steps(snapshot.generation)
@@ -327,7 +327,8 @@ class Focuser:
             return
         if not low <= position <= high:
             or_zero = "" if low <= 0 <= high else ", or 0,"
-            raise Refused(f"{position} is outside the travel: a position from {low} to {high}{or_zero} is expected")
+            accepted = f"a position from {low} to {high}{or_zero}"
+            raise Refused(f"{position:.15g} is outside the travel: {accepted} is expected")
 
         def end(problem: str) -> None:
             if not problem:
@@ -505,7 +506,7 @@ class Focuser:
 
     def _set_travel(self, low: int, high: int, changed: NumberVector) -> None:
         if low >= high:
-            raise Refused(f"the travel would be {low} to {high}: FOCUS_MIN must be below FOCUS_MAX")
+            raise Refused(f"the travel would be {low:.15g} to {high:.15g}: FOCUS_MIN must be below FOCUS_MAX")
         before = self.travel
         self.apply_travel(low, high)
         self._stop_outside(before)
@@ -569,9 +570,12 @@ class Focuser:
         before, self._state = self._state, snapshot.channels[self.channel - 1]
         if before is not None and self._sync is None:
             self._note_direction(before, self._state)
-        if self._state.unverified_count > self._unverified_count:
+        self._note_unverified(self._state)
+
+    def _note_unverified(self, state: ChannelState) -> None:
+        if state.unverified_count > self._unverified_count:
             self.memory.update(unverified=True)
-        self._unverified_count = self._state.unverified_count
+        self._unverified_count = state.unverified_count
 
     def _note_direction(self, before: ChannelState, now: ChannelState) -> None:
         """Of a move that arrived it is known how it ended, even if nobody saw its last steps; of another, as seen."""
@@ -702,9 +706,11 @@ class Focuser:
             if self.memory.problem and self.memory.problem != self._problem_reported:
                 self.device.warning(self.memory.problem)
             self._problem_reported = self.memory.problem
+            before = self._position
             self._observe()
-            self._show_position()
-            self._report_trouble()
+            if self._position is not before:
+                self._show_position()
+                self._report_trouble()
 
     # --- What all channels share: temperatures, fans, the link ------------------------------------------------------
 
@@ -741,11 +747,8 @@ class Focuser:
 
 
 def _whole(value: Value) -> int:
-    """Whole steps: a motor has no others. Halves are rounded up. Raises Refused for more than any motor has."""
-    number = float(value)
-    if abs(number) > 1e9:
-        raise Refused("a number of steps is expected that the controller can count")
-    return math.floor(number + 0.5)
+    """Whole steps: a motor has no others. Halves are rounded up."""
+    return math.floor(float(value) + 0.5)
 
 
 def _as_sent(device: str, vector: Vector, values: Values) -> NewVector:

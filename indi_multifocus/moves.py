@@ -51,12 +51,13 @@ def plan_move(position: int, now: Circumstances) -> Plan:
     """Decide on a move to `position`. Raises Refused, which says what is accepted."""
     low, high = now.travel
     if not low <= position <= high and not _leads_back(position, now):
-        raise Refused(f"Requested position {position} is out of bounds: a position from {low} to {high} is expected")
+        accepted = f"a position from {low} to {high}"
+        raise Refused(f"Requested position {position:.15g} is out of bounds: {accepted} is expected")
     steps = now.scale.to_steps(position)
     limit = now.max_steps
     if not -limit <= steps <= limit:
         ends = sorted((now.scale.position(-limit), now.scale.position(limit)))
-        raise Refused(f"{position} is beyond what the controller can count: {ends[0]} to {ends[1]} is expected")
+        raise Refused(f"{position:.15g} is beyond what the controller can count: {ends[0]} to {ends[1]} is expected")
     return Plan(position, steps, turning_point(steps, now))
 
 

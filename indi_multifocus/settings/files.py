@@ -162,9 +162,9 @@ class FileWriter:
         with self._condition:
             self._ending = True
             self._condition.notify_all()
-            if self._thread is None:
-                return True
-            return self._condition.wait_for(lambda: not self._waiting, timeout_s)
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        return not self._waiting
 
     def _run(self) -> None:
         reason = "the file writer ended"

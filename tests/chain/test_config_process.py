@@ -22,7 +22,7 @@ from support import DriverInside, DriverProcess, FocuserClient, IndiServer, Line
 
 from indi_multifocus.indi import NewVector, Text, TextVector
 from indi_multifocus.settings.driver_settings import Settings
-from indi_multifocus.settings.saved_properties import SIZE_LIMIT, SavedProperties
+from indi_multifocus.settings.saved_properties import MAX_SIZE, SavedProperties
 from indi_multifocus.simulator import Simulator
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
@@ -449,7 +449,7 @@ DAMAGED = {
     "binary": bytes(range(256)),
     "not utf-8": f"<INDIDriver>\n{GOOD.replace('333', 'ÿ')}</INDIDriver>".encode("latin-1"),
     "a billion laughs": b'<INDIDriver><!DOCTYPE x [<!ENTITY a "aaa">]>&a;</INDIDriver>',
-    "huge": b"<INDIDriver>" + b" " * SIZE_LIMIT + b"</INDIDriver>",
+    "huge": b"<INDIDriver>" + b" " * MAX_SIZE + b"</INDIDriver>",
     "a huge value": f"<INDIDriver>{vector('DEVICE_PORT', {'PORT': 'x' * 300_000}, 'Text')}</INDIDriver>".encode(),
 }
 

@@ -505,8 +505,8 @@ def test_zero_calls_this_place_zero(box: Box, generation: int) -> None:
         box.move_and_wait(1, 123)
         request = box.controller.zero(1)
         state = box.wait_done(1, request)
-        assert (state.current, state.target, state.request, state.doubts) == (0, 0, request, 0)
-        assert box.move_and_wait(1, 10).doubts == 0
+        assert (state.current, state.target, state.request, state.unverified_count) == (0, 0, request, 0)
+        assert box.move_and_wait(1, 10).unverified_count == 0
         assert simulator.shaft(1) >> firmware.BUILDS[generation].shift == 133
 
 
@@ -668,7 +668,7 @@ def test_a_pulled_cable_is_told_once_and_the_link_comes_back(box: Box, link: str
             simulator.replug_cable()
             box.wait_link(Link.UP)
         assert (box.now.reconnects, box.now.reason, box.now.generation) == (1, "", generation)
-        assert (box.channel(1).current, box.channel(1).doubts, box.channel(1).fault) == (100, 0, "")
+        assert (box.channel(1).current, box.channel(1).unverified_count, box.channel(1).fault) == (100, 0, "")
         assert box.move_and_wait(1, 50).current == 50
 
 
@@ -694,7 +694,7 @@ def test_a_move_that_ended_while_the_cable_was_out_is_in_doubt_when_it_is_back(b
         eventually(lambda: simulator.position(1) == 40, "the motor to arrive")
         simulator.replug_cable()
         state = box.wait_done(1, request)
-        assert (state.current, state.doubts, state.fault) == (40, 1, "")
+        assert (state.current, state.unverified_count, state.fault) == (40, 1, "")
 
 
 def test_a_move_that_goes_on_while_the_cable_is_out_is_followed_again(box: Box, link: str) -> None:
@@ -708,7 +708,7 @@ def test_a_move_that_goes_on_while_the_cable_is_out_is_followed_again(box: Box, 
         simulator.replug_cable()
         box.wait(lambda now: now.link is Link.UP and now.channels[0].current > at, "the move to be seen")
         assert box.channel(1).moving
-        assert box.channel(1).doubts == 0
+        assert box.channel(1).unverified_count == 0
         box.wait_done(1, box.controller.stop(1))
 
 
@@ -788,7 +788,7 @@ def test_a_move_whose_answer_was_lost_with_the_link_is_followed(box: Box, link: 
         simulator.silence(False)
         simulator.replug_cable()
         state = box.wait_done(1, request)
-        assert (state.current, state.fault, state.doubts) == (30, "", 0)
+        assert (state.current, state.fault, state.unverified_count) == (30, "", 0)
 
 
 def test_closing_ends_the_attempts_to_get_a_link_back(box: Box, link: str) -> None:
@@ -862,7 +862,7 @@ def test_noise_costs_a_moment_and_never_a_wrong_belief(box: Box, noise: bytes) -
         for steps in (5, -5):
             simulator.garbage(noise)
             state = box.move_and_wait(1, steps)
-            assert (state.current, state.doubts, state.fault) == (steps, 0, "")
+            assert (state.current, state.unverified_count, state.fault) == (steps, 0, "")
             simulator.garbage(noise)
         box.wait(lambda now: now.channels[1].current == 10 and not now.channels[1].moving, "the other channel")
         positions = {now.channels[0].current for now in box.snapshots if now.channels}
@@ -940,8 +940,8 @@ def test_power_lost_in_mid_move_makes_the_arrival_doubtful(box: Box, link: str, 
         box.wait(lambda now: abs(now.channels[0].current) > 5, "the move to be under way")
         simulator.power_cycle()
         box.wait(lambda now: now.link is Link.UP and now.reconnects > 0, "the link")
-        assert (box.channel(1).current, box.channel(1).moving, box.channel(1).doubts) == (target, False, 1)
-        assert box.channel(2).doubts == 0, "the one that stood is where it was"
+        assert (box.channel(1).current, box.channel(1).moving, box.channel(1).unverified_count) == (target, False, 1)
+        assert box.channel(2).unverified_count == 0, "the one that stood is where it was"
 
 
 @BOTH
@@ -952,7 +952,7 @@ def test_power_lost_in_mid_move_behind_a_cable_that_stays_is_noticed_too(box: Bo
         box.wait(lambda now: now.channels[0].current > 30, "the move to be under way")
         simulator.brown_out()
         box.wait(lambda now: now.channels[0].current == 5000, "the claim")
-        assert box.channel(1).doubts == 1
+        assert box.channel(1).unverified_count == 1
 
 
 @BOTH
@@ -963,7 +963,7 @@ def test_power_lost_at_rest_is_no_reason_to_doubt(box: Box, link: str, generatio
         box.move_and_wait(2, -400)
         simulator.power_cycle()
         box.wait(lambda now: now.link is Link.UP and now.reconnects > 0, "the link")
-        assert [state.doubts for state in box.now.channels] == [0, 0]
+        assert [state.unverified_count for state in box.now.channels] == [0, 0]
         assert [state.current for state in box.now.channels] == [400, -400]
 
 
