@@ -399,7 +399,7 @@ class Driver:
 
     def _refuse(self, focuser: Focuser, reason: str) -> None:
         self._connecting.discard(focuser.channel)
-        focuser.memory.link_lost()
+        focuser.position.memory.link_lost()
         self._set_connection(focuser, State.ALERT, "DISCONNECT", f"[ERROR] {reason}")
         self._close_if_unused()
 

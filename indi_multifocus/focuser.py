@@ -5,44 +5,27 @@ Used by `driver.py`, in the main thread. Two things drive a focuser: what client
 the controller is known to do (`show`, with each snapshot). Neither waits for the other: a handler hands a request to
 the controller and answers Busy, and a later snapshot shows what became of it.
 
-What the properties are is in `properties.py`, whether a move may be made in `moves.py`, and which state a position
-shows in `position_state.py`. Positions are what users see: position = sign × controller steps + offset.
+What the properties are is in `properties.py`; where the channel is and whether it may move, in `focuser_position.py`;
+sync, zero and reversal, which change what positions mean, in `syncing.py`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 
-from .controller.motion import NOMINAL_STEPS_PER_S, Motion
 from .controller.poll_thread import Controller
 from .controller.protocol import max_steps
-from .controller.snapshot import ChannelState, Link, Snapshot
-from .indi import Device, NewVector, NumberVector, Output, Refused, State, SwitchVector, Value, Vector
-from .moves import Circumstances, Plan, plan_move
-from .position_state import INDI_STATE, Event, PositionState, next_state, observe
+from .controller.snapshot import Snapshot
+from .focuser_position import FocuserPosition
+from .indi import Device, NumberVector, Output, Refused, State, SwitchVector, Value, Vector
+from .position_state import INDI_STATE, PositionState
 from .properties import FocuserProperties
 from .settings.driver_settings import Probe
-from .settings.remembered_position import PositionMemory, this_boot, uptime_s
-
-MAX_HELD = 32
-"""Requests that may wait for a sync or a zero, which takes milliseconds."""
+from .settings.remembered_position import PositionMemory
+from .syncing import Handler, Syncing
 
 Values = Mapping[str, Value]
-Handler = Callable[[Values], None]
-
-
-@dataclass(frozen=True)
-class Sync:
-    """A change of what positions mean, which is being carried out: a sync, a zero or a reversal."""
-
-    vector: Vector
-    """What is answered in the end."""
-    request: int = 0
-    """Number of the zero, once it was handed to the controller."""
-    attempt: int = 0
-    """The connection in which that was."""
 
 
 class Focuser:
@@ -69,34 +52,19 @@ class Focuser:
         self.channel = channel
         self.device = Device(name, output, absent=self._absent)
         self.connected = False
-        self.memory = PositionMemory()
         self.properties = FocuserProperties(travel, limits, all_probes)
+        self.position = FocuserPosition(channel, controller)
+        self.position.travel = travel
         self.save_setting: Callable[[Vector], None] = lambda vector: None
         """Called with a property whose new value is to outlive the driver at once, as libindi does with FOCUS_MAX."""
+        self._syncing = Syncing(self.device, self.position, self._show_synced)
         self._controller = controller
         self._probe = probe
         self._all_probes = all_probes
         self._with_fans = with_fans
-        self._snapshot = Snapshot()
-        self._state: ChannelState | None = None
-        self._position = PositionState.ARRIVED
-        self._request = 0
-        """Number of the last order. A state that does not reflect it is about something before it."""
-        self._abort_request = 0
-        """Number of an abort that is not answered yet, else 0."""
         self._fans_request = 0
-        self._sync: Sync | None = None
-        self._held: list[tuple[Vector, Values]] = []
-        """Requests that came while a sync is carried out: they are about positions as they will be after it."""
-        self._waypoints: tuple[int, ...] = ()
-        """Where the last move turns round and ends, in controller steps."""
         self._by_relative = False
-        self._direction = 0
-        """Which way the motor last turned, in controller steps: 1, -1, or 0 where it is not known."""
-        self._last_leg = 0
-        """Which way the last move ends if it arrives."""
-        self._unverified_count = 0
-        self._reported = ""
+        self._trouble_reported = ""
         """What clients were last told to be wrong with the position; and with the memory."""
         self._problem_reported = ""
 
@@ -109,29 +77,25 @@ class Focuser:
         return f"{self.device.name} has no property {name}"
 
     def open(self, memory: PositionMemory) -> None:
-        """The link is being opened, for this channel or another. A stop that could not be sent before comes first."""
-        self.memory = memory
-        self._request = self._abort_request = self._unverified_count = 0
-        if memory.values.stop_pending:
-            self._request = self._abort_request = self._controller.stop(self.channel)
+        """The link is being opened, for this channel or another."""
+        self.position.open(memory)
 
     def connect(self, snapshot: Snapshot) -> None:
         """Offer everything that a connected focuser has. The link is up, and `snapshot` has this channel."""
         self.connected = True
-        self._snapshot, self._state = snapshot, snapshot.channels[self.channel - 1]
-        self._position = PositionState.ARRIVED
-        offered = self.properties
-        self._resume(self._state)
-        self._verify(self._state)
-        self._note_unverified(self._state)
-        self.memory.update(in_use=True)
-        low, high = self.travel
+        offered, position = self.properties, self.position
+        zeroing = self._syncing.resume(snapshot)
+        offered.sync.state = State.BUSY if zeroing else State.OK
+        position.connect(snapshot, zeroing=zeroing)
+        low, high = position.travel
         limit = max_steps(snapshot.generation)
         if low < limit and high > -limit:
             self.apply_travel(max(low, -limit), min(high, limit))
-        offered.reverse.select("INDI_ENABLED" if self.memory.values.reversed else "INDI_DISABLED")
+        offered.reverse.select("INDI_ENABLED" if position.scale.reversed else "INDI_DISABLED")
         offered.presets.state = offered.goto.state = State.IDLE
-        self._observe()
+        offered.abort.clear()
+        offered.abort.state = State.BUSY if position.abort_request else State.IDLE
+        position.observe()
         self._fill_position()
         self._fill_shared()
         own_checks = (offered.relative, offered.absolute, offered.sync)
@@ -141,42 +105,28 @@ class Focuser:
         self.saved()
         if self._probe is not None and snapshot.generation != 2:
             self.device.warning("this controller is of the first generation, which has no temperature probes")
-        self._finish_zero()
+        self._syncing.take_snapshot()
+        self._answer_abort()
         self._report_trouble()
-
-    def _resume(self, state: ChannelState) -> None:
-        """What an earlier connection left: a zero or an abort that is still on its way."""
-        self.properties.sync.state = State.OK
-        self.properties.abort.clear()
-        self.properties.abort.state = State.IDLE
-        if self._sync is not None and self._sync.request and self._sync.attempt == self._snapshot.attempt:
-            self._position = PositionState.ZEROING
-            self.properties.sync.state = State.BUSY
-        else:
-            self._sync = None
-            self._resolve_zero(state)
-        if self._abort_request > state.request:
-            self._position = PositionState.ABORTING
-            self.properties.abort.state = State.BUSY
 
     def _offer(self) -> list[tuple[Vector, Handler | None]]:
         """The properties and what answers a client that sets one, in the order of definition."""
-        offered = self.properties
+        offered, after_sync = self.properties, self._syncing.before
         table: list[tuple[Vector, Handler | None]] = [
-            (offered.motion, self._after_sync(offered.motion, self._new_motion)),
-            (offered.relative, self._after_sync(offered.relative, self._new_relative)),
-            (offered.absolute, self._after_sync(offered.absolute, self._new_absolute)),
+            (offered.motion, after_sync(offered.motion, self._new_motion)),
+            (offered.relative, after_sync(offered.relative, self._new_relative)),
+            (offered.absolute, after_sync(offered.absolute, self._new_absolute)),
             (offered.maximum, self._new_maximum),
             (offered.minimum, self._new_minimum),
             (offered.abort, self._new_abort),
-            (offered.sync, self._after_sync(offered.sync, self._new_sync)),
-            (offered.reverse, self._after_sync(offered.reverse, self._new_reverse)),
+            (offered.sync, after_sync(offered.sync, self._new_sync)),
+            (offered.reverse, after_sync(offered.reverse, self._new_reverse)),
             (offered.backlash, self._new_backlash),
             (offered.backlash_steps, self._new_backlash_steps),
             (offered.presets, self._new_presets),
-            (offered.goto, self._after_sync(offered.goto, self._new_goto)),
+            (offered.goto, after_sync(offered.goto, self._new_goto)),
         ]
-        if self._snapshot.generation == 2:
+        if self.position.snapshot.generation == 2:
             if self._probe is not None:
                 table.append((offered.temperature, None))
             if self._all_probes:
@@ -191,27 +141,18 @@ class Focuser:
             return
         self.connected = False
         self.device.remove(*(vector.name for vector, _ in self._offer()))
+        self._syncing.disconnect()
         self.release()
-        self._held = []
-        self._waypoints = ()
         self._by_relative = False
-        self._reported = ""
-        self._state = None
+        self._trouble_reported = ""
 
     def release(self) -> None:
-        """Leave the memory so that the next run of the driver, or the next connection, knows what it has to."""
-        state = self._state
-        if state is None:
-            return
-        if self._abort_request > state.request:
-            self.memory.update(stop_pending=True)
-            if self._snapshot.link is not Link.UP:
-                self.device.warning(
-                    "the stop was not sent, because the controller does not answer; "
-                    "it is the first thing to be sent when the controller is connected again"
-                )
-        if self._snapshot.link is Link.UP and not self._moves(state):
-            self.memory.update(in_use=False, move=None, steps=state.current)
+        """Leave the memory so that the next connection, or the next run of the driver, knows what it has to."""
+        if self.position.release():
+            self.device.warning(
+                "the stop was not sent, because the controller does not answer; "
+                "it is the first thing to be sent when the controller is connected again"
+            )
 
     # --- What clients send ------------------------------------------------------------------------------------------
 
@@ -219,12 +160,12 @@ class Focuser:
         self._move_to(_whole(values["FOCUS_ABSOLUTE_POSITION"]), relative=False)
 
     def _new_relative(self, values: Values) -> None:
-        offered = self.properties
+        offered, position = self.properties, self.position
         amount = _whole(values["FOCUS_RELATIVE_POSITION"])
         if amount < 0:
             raise Refused("how many steps is expected; FOCUS_MOTION tells which way")
-        position = self.memory.values.position(self._ready().current)
-        self._move_to(position + (-amount if offered.motion["FOCUS_INWARD"].on else amount), relative=True)
+        here = position.scale.position(self._current_steps())
+        self._move_to(here + (-amount if offered.motion["FOCUS_INWARD"].on else amount), relative=True)
         offered.relative["FOCUS_RELATIVE_POSITION"].value = amount
         offered.relative.state = State.BUSY
         self.device.update(offered.relative)
@@ -235,12 +176,27 @@ class Focuser:
         position = int(self.properties.presets[preset.upper().replace(" ", "_")].value)
         self._move_to(position, relative=False)
         goto.select(preset)
-        goto.state = State.OK
         self.device.info(f"Moving to {preset} with position {position}.")
-        self.device.update(goto)
+        self._answer_ok(goto)
 
-    def _new_motion(self, values: Values) -> None:
-        self._select(self.properties.motion, values)
+    def _move_to(self, position: int, *, relative: bool) -> None:
+        """Decide, hand the move to the controller, and answer Busy. Raises Refused."""
+        self._current_steps()
+        offered = self.properties
+        compensated = offered.backlash.on == "INDI_ENABLED"
+        backlash = int(offered.backlash_steps["FOCUS_BACKLASH_VALUE"].value) if compensated else 0
+        plan = self.position.plan(position, backlash)
+        self.position.move(plan)
+        self._by_relative = relative
+        self._trouble_reported = ""
+        if not relative and offered.relative.state is State.BUSY:
+            offered.relative.state = State.IDLE  # that move will not be finished
+            self.device.update(offered.relative)
+        offered.absolute.state = State.BUSY
+        self.device.update(offered.absolute)
+        offered.target["FOCUS_TARGET_VALUE"].value = plan.position
+        offered.target.state = State.BUSY
+        self.device.publish(offered.target)
 
     def _new_abort(self, values: Values) -> None:
         abort = self.properties.abort
@@ -249,22 +205,70 @@ class Focuser:
             abort.state = State.IDLE
             self.device.update(abort)
             return
-        self._stop()
-        self._drop_held(State.IDLE)
-        if self._snapshot.link is not Link.UP:
+        self.position.stop()
+        self._syncing.drop_held(State.IDLE)
+        if not self.position.link_up:
             abort.state = State.BUSY
             self.device.update(abort, f"[WARNING] {self._no_link()}; the stop is sent as soon as it does")
-            self.memory.update(stop_pending=True)
 
-    def _stop(self) -> None:
-        self._request = self._abort_request = self._controller.stop(self.channel)
-        self._position = next_state(self._position, Event.ABORT_ORDERED)
+    def _new_sync(self, values: Values) -> None:
+        position = _whole(values["FOCUS_SYNC_VALUE"])
+        steps = self._current_steps("sync")
+        low, high = self.position.travel
+        if position == 0:
+            self._syncing.zero(self.properties.sync)
+        elif low <= position <= high:
+            self._syncing.sync(self.properties.sync, position, steps)
+        else:
+            accepted = f"a position from {low} to {high}{'' if low <= 0 <= high else ', or 0,'}"
+            raise Refused(f"{position:.15g} is outside the travel: {accepted} is expected")
+
+    def _new_reverse(self, values: Values) -> None:
+        steps = self._current_steps("reverse")
+        reverse = self.properties.reverse
+        turned = chosen(reverse, values) == "INDI_ENABLED"
+        self._syncing.reverse(reverse, turned, steps, lambda: self.save_setting(reverse))
+
+    def _new_motion(self, values: Values) -> None:
+        self._select(self.properties.motion, values)
 
     def _new_maximum(self, values: Values) -> None:
-        self._set_travel(self.travel[0], _whole(values["FOCUS_MAX_VALUE"]), self.properties.maximum)
+        self._set_travel(self.position.travel[0], _whole(values["FOCUS_MAX_VALUE"]), self.properties.maximum)
 
     def _new_minimum(self, values: Values) -> None:
-        self._set_travel(_whole(values["FOCUS_MIN_VALUE"]), self.travel[1], self.properties.minimum)
+        self._set_travel(_whole(values["FOCUS_MIN_VALUE"]), self.position.travel[1], self.properties.minimum)
+
+    def _set_travel(self, low: int, high: int, changed: NumberVector) -> None:
+        if low >= high:
+            raise Refused(f"the travel would be {low:.15g} to {high:.15g}: FOCUS_MIN must be below FOCUS_MAX")
+        outside = self.position.leaves((low, high))
+        self.apply_travel(low, high)
+        if outside is not None:
+            self.position.stop()
+            self.device.error(f"the move to {outside} would leave the new travel: the motor is stopped")
+        self.position.observe()
+        self._fill_position()
+        for vector in self.properties.of_positions():
+            self.device.update(vector, ranges=True)
+        self.device.update(self.properties.relative, ranges=True)
+        self._answer_ok(changed)
+        self.save_setting(changed)
+        self._report_trouble()
+
+    def apply_travel(self, low: int, high: int) -> None:
+        """Set the travel and the ranges that follow from it; sends nothing."""
+        self.position.travel = (low, high)
+        offered = self.properties
+        offered.minimum["FOCUS_MIN_VALUE"].value = low
+        offered.maximum["FOCUS_MAX_VALUE"].value = high
+        step = max(1, (high - low) // 50)
+        for vector in offered.of_positions():
+            for element in vector.elements.values():
+                element.min, element.max, element.step = low, high, step
+        for preset in offered.presets.elements.values():
+            preset.value = max(low, min(preset.value, high))
+        amount = offered.relative["FOCUS_RELATIVE_POSITION"]
+        amount.max, amount.step = high - low, step
 
     def _new_backlash(self, values: Values) -> None:
         self._select(self.properties.backlash, values)
@@ -284,7 +288,7 @@ class Focuser:
         self.save_setting(presets)
 
     def _new_fan(self, values: Values) -> None:
-        self._ready()
+        self._current_steps()
         fan = self.properties.fan
         self._fans_request = self._controller.switch_fans(chosen(fan, values) == "INDI_ENABLED")
         fan.state = State.BUSY
@@ -299,307 +303,58 @@ class Focuser:
         vector.state = State.OK
         self.device.update(vector)
 
-    # --- Sync, zero and reversal: what positions mean ---------------------------------------------------------------
-
-    def _after_sync(self, vector: Vector, handler: Handler) -> Handler:
-        """Let a request wait while a sync is carried out."""
-
-        def handle(values: Values) -> None:
-            if self._sync is None:
-                handler(values)
-            elif len(self._held) >= MAX_HELD:
-                raise Refused("a sync is being carried out, and too much waits for that: try again soon")
-            else:
-                self._held.append((vector, values))
-                vector.state = State.BUSY
-                self.device.update(vector)
-
-        return handle
-
-    def _new_sync(self, values: Values) -> None:
-        position = _whole(values["FOCUS_SYNC_VALUE"])
-        state = self._ready("sync")
-        low, high = self.travel
-        if position == 0:
-            # The controller's own zero, which it keeps by itself, whatever becomes of our files.
-            self._begin_sync(self.properties.sync)
-            self.memory.commit(self._send_zero, zeroing=True)
-            return
-        if not low <= position <= high:
-            or_zero = "" if low <= 0 <= high else ", or 0,"
-            accepted = f"a position from {low} to {high}{or_zero}"
-            raise Refused(f"{position:.15g} is outside the travel: {accepted} is expected")
-
-        def end(problem: str) -> None:
-            if not problem:
-                self.properties.sync["FOCUS_SYNC_VALUE"].value = position
-            self._end_saved_sync(sync, problem)
-
-        sync = self._begin_sync(self.properties.sync)
-        offset = position - self.memory.values.sign * state.current
-        self.memory.commit(end, offset=offset, zeroing=False, unverified=False, steps=state.current)
-
-    def _new_reverse(self, values: Values) -> None:
-        """Turn the direction round. The place where it stands keeps its position, as with libindi's drivers."""
-        state = self._ready("reverse")
-        reverse = self.properties.reverse
-        turned = chosen(reverse, values) == "INDI_ENABLED"
-
-        def end(problem: str) -> None:
-            if not problem:
-                reverse.select("INDI_ENABLED" if turned else "INDI_DISABLED")
-                self._direction = self._last_leg = 0
-            self._end_saved_sync(sync, problem)
-            if not problem:
-                self.save_setting(reverse)
-
-        sync = self._begin_sync(reverse)
-        values_now = self.memory.values
-        offset = values_now.position(state.current) - (-1 if turned else 1) * state.current
-        self.memory.commit(end, reversed=turned, offset=offset)
-
-    def _begin_sync(self, vector: Vector) -> Sync:
-        sync = self._sync = Sync(vector)
-        self._position = next_state(self._position, Event.SYNC_ORDERED)
-        vector.state = State.BUSY
-        return sync
-
-    def _end_saved_sync(self, sync: Sync, problem: str) -> None:
-        """A sync or a reversal is on the disk and holds; or it is not, and nothing changed."""
-        if self._sync is sync:
-            self._end_sync(f"[ERROR] {problem}; nothing was changed" if problem else None)
-
-    def _end_sync(self, error: str | None) -> None:
-        """Answer it, and carry out what waited for it."""
-        sync, self._sync = self._sync, None
-        assert sync is not None
-        self._position = next_state(self._position, Event.SYNC_ENDED)
-        if not self.connected:
-            return
-        self._observe()
-        sync.vector.state = State.ALERT if error else State.OK
-        self.device.update(sync.vector, error)
-        if error:
-            self._drop_held(State.ALERT, "[ERROR] this was to follow a sync, which failed; nothing was done")
-        else:
-            self._show_position()
-        self._fill_shared()
-        self._show_shared()
-        self._report_trouble()
-        while self._held and self._sync is None:
-            vector, values = self._held.pop(0)
-            self.device.handle(_as_sent(self.device.name, vector, values))
-
-    def _drop_held(self, state: State, text: str | None = None) -> None:
-        held, self._held = self._held, []
-        for vector, _ in held:
-            vector.state = state
-            self.device.update(vector, text)
-
-    def _send_zero(self, problem: str) -> None:
-        """The disk knows that the controller is about to count from here."""
-        sync = self._sync
-        if sync is None or sync.request or self._snapshot.link is not Link.UP:
-            problem = problem or "the controller does not answer now"
-        if problem:
-            self.memory.update(zeroing=False)
-            if sync is not None:
-                self._end_sync(f"[ERROR] {problem}; nothing was changed")
-            return
-        assert sync is not None
-        self._request = self._controller.zero(self.channel)
-        self._sync = replace(sync, request=self._request, attempt=self._snapshot.attempt)
-        self.device.update(sync.vector)
-
-    def _finish_zero(self) -> None:
-        """The controller took the zero, or it never will."""
-        sync, state = self._sync, self._state
-        if sync is None or not sync.request or state is None or state.request < sync.request:
-            return
-        # By what the controller counts, whatever else went wrong: positions are true if it counts from here, or not.
-        if self._snapshot.link is not Link.UP or state.target or state.current:
-            self.memory.update(zeroing=False)
-            self._end_sync(f"[ERROR] {state.fault or 'the zero was stopped before the controller took it'}")
-            return
-
-        def end(problem: str) -> None:
-            if self._sync is done:
-                self.properties.sync["FOCUS_SYNC_VALUE"].value = 0
-                kept = "the controller counts from 0 now, but that cannot be kept over a restart"
-                self._end_sync(f"[ERROR] {problem}: {kept}" if problem else None)
-
-        done = self._sync = replace(sync, request=0)
-        self.memory.update_then(end, offset=0, zeroing=False, unverified=False, steps=0, move=None)
-
-    def _resolve_zero(self, state: ChannelState) -> None:
-        """A zero of which an earlier run, or an earlier connection, did not see the end: has it been carried out?"""
-        if self.memory.values.zeroing:
-            if state.target == state.current == 0:
-                self.memory.update(offset=0, unverified=False, zeroing=False, steps=0, move=None)
-            elif state.current == self.memory.values.steps:
-                self.memory.update(zeroing=False)  # the motor did not move, and the controller counts as before
-            else:
-                self.memory.update(zeroing=False, unverified=True)
-
-    # --- Moving -----------------------------------------------------------------------------------------------------
-
-    @property
-    def travel(self) -> tuple[int, int]:
-        """First and last position that a move may lead to."""
-        offered = self.properties
-        return int(offered.minimum["FOCUS_MIN_VALUE"].value), int(offered.maximum["FOCUS_MAX_VALUE"].value)
-
-    def _ready(self, what: str = "") -> ChannelState:
-        """The channel's state, where it can take a request now; for `what` (to sync, to reverse) it must be at rest."""
-        if self._snapshot.link is not Link.UP or self._state is None:
+    def _current_steps(self, what: str = "") -> int:
+        """Where the controller counts, if it can take a request now; for `what` (to sync, to reverse) it must be at
+        rest. Raises Refused."""
+        state = self.position.channel_state
+        if not self.position.link_up or state is None:
             raise Refused(f"{self._no_link()}: try again when it does")
-        if what and self._moves(self._state):
+        if what and self.position.moves:
             raise Refused(f"cannot {what} while moving: wait, or abort first")
-        return self._state
+        return state.current
 
     def _no_link(self) -> str:
-        return f"the controller does not answer now ({self._snapshot.reason or 'no link'})"
-
-    def _moves(self, state: ChannelState) -> bool:
-        """Whether the motor turns, or an order that may turn it is not reflected yet."""
-        return state.moving or state.request < self._request
-
-    def _plan(self, position: int) -> Plan:
-        """Decide on a move, before anything is sent. Raises Refused."""
-        state, offered = self._ready(), self.properties
-        compensated = offered.backlash.on == "INDI_ENABLED"
-        return plan_move(
-            position,
-            Circumstances(
-                scale=self.memory.values,
-                travel=self.travel,
-                max_steps=max_steps(self._snapshot.generation),
-                current=state.current,
-                moving=self._moves(state),
-                backlash=int(offered.backlash_steps["FOCUS_BACKLASH_VALUE"].value) if compensated else 0,
-                direction=self._direction,
-            ),
-        )
-
-    def _move_to(self, position: int, *, relative: bool) -> None:
-        """Hand the move to the controller and answer Busy. Raises Refused."""
-        plan, state = self._plan(position), self._ready()
-        self._request = self._controller.move(self.channel, plan.steps, plan.via)
-        self._position = next_state(self._position, Event.MOVE_ORDERED)
-        self._waypoints = plan.waypoints
-        if plan.via is not None:
-            self._last_leg = self._direction
-        else:
-            self._last_leg = (plan.steps > state.current) - (plan.steps < state.current) or self._direction
-        self._by_relative = relative
-        self._reported = ""
-        offered = self.properties
-        if not relative and offered.relative.state is State.BUSY:
-            offered.relative.state = State.IDLE  # that move will not be finished
-            self.device.update(offered.relative)
-        offered.absolute.state = State.BUSY
-        self.device.update(offered.absolute)
-        offered.target["FOCUS_TARGET_VALUE"].value = plan.position
-        offered.target.state = State.BUSY
-        self.device.publish(offered.target)
-        self.memory.move_begins(state.current, plan.steps)
-
-    def _set_travel(self, low: int, high: int, changed: NumberVector) -> None:
-        if low >= high:
-            raise Refused(f"the travel would be {low:.15g} to {high:.15g}: FOCUS_MIN must be below FOCUS_MAX")
-        before = self.travel
-        self.apply_travel(low, high)
-        self._stop_outside(before)
-        self._observe()
-        self._fill_position()
-        for vector in self.properties.of_positions():
-            self.device.update(vector, ranges=True)
-        self.device.update(self.properties.relative, ranges=True)
-        self._answer_ok(changed)
-        self.save_setting(changed)
-        self._report_trouble()
-
-    def _stop_outside(self, before: tuple[int, int]) -> None:
-        """Stop a move which the travel `before` allowed, and the new one does not."""
-        state = self._state
-        if state is None or not self._moves(state):
-            return
-        low, high = self.travel
-        for steps in self._waypoints or (state.target,):
-            position = self.memory.values.position(steps)
-            if before[0] <= position <= before[1] and not low <= position <= high:
-                self._stop()
-                self.device.error(f"the move to {position} would leave the new travel: the motor is stopped")
-                return
-
-    def apply_travel(self, low: int, high: int) -> None:
-        """Set the travel and the ranges that follow from it; sends nothing."""
-        offered = self.properties
-        offered.minimum["FOCUS_MIN_VALUE"].value = low
-        offered.maximum["FOCUS_MAX_VALUE"].value = high
-        step = max(1, (high - low) // 50)
-        for vector in offered.of_positions():
-            for element in vector.elements.values():
-                element.min, element.max, element.step = low, high, step
-        for preset in offered.presets.elements.values():
-            preset.value = max(low, min(preset.value, high))
-        amount = offered.relative["FOCUS_RELATIVE_POSITION"]
-        amount.max, amount.step = high - low, step
+        return f"the controller does not answer now ({self.position.snapshot.reason or 'no link'})"
 
     # --- What the controller does -----------------------------------------------------------------------------------
 
     def show(self, snapshot: Snapshot) -> None:
         """Show clients what is new in `snapshot`; sends only what changed."""
         if not self.connected:
-            self._settle_abort(snapshot)
+            self.position.settle_abort(snapshot)
             return
-        self._take(snapshot)
-        self._finish_zero()
-        self._observe()
+        self.position.take(snapshot, syncing=self._syncing.busy)
+        self._syncing.take_snapshot()
+        self.position.observe()
         self._show_position()
-        self._remember_motion()
+        if not self._syncing.busy:
+            self.position.remember()
         self._answer_abort()
         self._fill_shared()
         self._show_shared()
         self._report_trouble()
 
-    def _take(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-        if len(snapshot.channels) < self.channel:
-            return
-        before, self._state = self._state, snapshot.channels[self.channel - 1]
-        if before is not None and self._sync is None:
-            self._note_direction(before, self._state)
-        self._note_unverified(self._state)
+    def saved(self) -> None:
+        """The memory was written, or could not be."""
+        if self.connected:
+            problem = self.position.memory.problem
+            if problem and problem != self._problem_reported:
+                self.device.warning(problem)
+            self._problem_reported = problem
+            before = self.position.state
+            self.position.observe()
+            if self.position.state is not before:
+                self._show_position()
+                self._report_trouble()
 
-    def _note_unverified(self, state: ChannelState) -> None:
-        if state.unverified_count > self._unverified_count:
-            self.memory.update(unverified=True)
-        self._unverified_count = state.unverified_count
-
-    def _note_direction(self, before: ChannelState, now: ChannelState) -> None:
-        """Of a move that arrived it is known how it ended, even if nobody saw its last steps; of another, as seen."""
-        aborted = self._position in (PositionState.ABORTING, PositionState.IDLE)
-        if not (self._moves(now) or now.fault or aborted):
-            self._direction = self._last_leg
-        elif now.current != before.current:
-            self._direction = 1 if now.current > before.current else -1
-        if not self._moves(now):
-            self._last_leg = self._direction
-
-    def _observe(self) -> None:
-        """Move on in the table of states, by what is known of the channel."""
-        state = self._state
-        if state is None:
-            return
-        if self._snapshot.link is not Link.UP:
-            self._position = next_state(self._position, Event.LINK_LOST)
-            return
-        if self._position is PositionState.LOST and self._abort_request > state.request:
-            self._position = PositionState.ABORTING  # it was ordered while the link was lost
-        unverified = self.memory.values.unverified
-        event = observe(state, self._request, unverified=unverified, failed=bool(self._trouble(state)))
-        self._position = next_state(self._position, event)
+    def _show_synced(self) -> None:
+        """Positions have another meaning now; or they have not, since that failed."""
+        if self.connected:
+            self.position.observe()
+            self._show_position()
+            self._fill_shared()
+            self._show_shared()
+            self._report_trouble()
 
     def _show_position(self) -> None:
         self._fill_position()
@@ -610,107 +365,35 @@ class Focuser:
 
     def _fill_position(self) -> None:
         """Position, target and their states, as of the last known state."""
-        state = self._state
+        state, scale = self.position.channel_state, self.position.scale
         if state is None:
             return
-        offered, scale = self.properties, self.memory.values
+        offered = self.properties
         offered.absolute["FOCUS_ABSOLUTE_POSITION"].value = scale.position(state.current)
-        if state.request >= self._request:
+        if self.position.reflects_orders:
             offered.target["FOCUS_TARGET_VALUE"].value = scale.position(state.target)
-        offered.absolute.state = offered.target.state = INDI_STATE[self._position]
-        if self._by_relative or self._position is PositionState.IDLE:
+        offered.absolute.state = offered.target.state = INDI_STATE[self.position.state]
+        if self._by_relative or self.position.state is PositionState.IDLE:
             offered.relative.state = offered.absolute.state
-
-    def _trouble(self, state: ChannelState) -> str:
-        """What is wrong with a channel at rest, for people."""
-        position = self.memory.values.position(state.current)
-        if self.memory.values.unverified:
-            return (
-                f"position {position} is unverified: the controller claims an arrival that nobody saw or that cannot "
-                "be, as when power was lost in mid-move; sync or zero to accept"
-            )
-        if state.fault:
-            return state.fault
-        low, high = self.travel
-        if not low <= position <= high:
-            return f"position {position} is outside the travel of {low} to {high}: move back, or sync"
-        if self.memory.at_risk:
-            return f"position {position} would be wrong after a power cut, unnoticed: {self.memory.problem}"
-        return ""
 
     def _report_trouble(self) -> None:
         """Say once what is wrong, and when it is right again."""
-        state = self._state
-        if state is None or self._snapshot.link is not Link.UP or self._moves(state):
-            return
-        trouble = self._trouble(state)
-        if trouble and trouble != self._reported:
-            self.device.error(trouble)
-        self._reported = trouble
-
-    def _remember_motion(self) -> None:
-        state = self._state
-        if self._snapshot.link is not Link.UP:
-            self.memory.link_lost()
-        elif state is not None and self._moves(state):
-            self.memory.still_moves(state.current, state.target)
-        elif state is not None and self._sync is None:
-            self.memory.at_rest(state.current)
-
-    def _verify(self, state: ChannelState) -> None:
-        """Can the controller's claim be true, by what an earlier run of the driver left in the memory?"""
-        remembered = self.memory.values
-        move = remembered.move
-        if move is None:
-            moved = remembered.in_use and not state.moving and state.current != remembered.steps
-            if moved and not remembered.unverified:
-                self.memory.update(unverified=True)  # a move of which the disk never knew
-            return
-        motor = Motion(NOMINAL_STEPS_PER_S[self._snapshot.generation or 1])
-        impossible = not motor.could_travel(state.current - move.start, max(0.0, uptime_s() - move.time_s))
-        # A motor that moves has power, and is seen to its end. Where it stands, any place but the first may be one that
-        # the controller was to go to: a turning point, or an earlier target.
-        rebooted = not state.moving and state.current != move.start and move.boot != this_boot()
-        self.memory.update(
-            unverified=remembered.unverified or impossible or rebooted, move=move if state.moving else None
-        )
+        if self.position.link_up and not self.position.moves:
+            trouble = self.position.trouble()
+            if trouble and trouble != self._trouble_reported:
+                self.device.error(trouble)
+            self._trouble_reported = trouble
 
     def _answer_abort(self) -> None:
         """The answer to an abort is sent when the motor is known to stand."""
         abort = self.properties.abort
-        if not self._abort_request:
-            return
-        if self._snapshot.link is not Link.UP:
-            if abort.state is not State.BUSY:
-                abort.state = State.BUSY
-                self.device.update(abort, f"[WARNING] {self._no_link()}; the stop is sent as soon as it does")
-                self.memory.update(stop_pending=True)
-        elif self._settle_abort(self._snapshot):
+        if self.position.abort_request and not self.position.link_up and abort.state is not State.BUSY:
+            abort.state = State.BUSY
+            self.device.update(abort, f"[WARNING] {self._no_link()}; the stop is sent as soon as it does")
+            self.position.memory.update(stop_pending=True)
+        elif self.position.settle_abort(self.position.snapshot):
             abort.clear()
-            abort.state = State.OK
-            self.device.update(abort)
-
-    def _settle_abort(self, snapshot: Snapshot) -> bool:
-        """Whether an abort has just been carried out. It need not be kept any longer, connected or not."""
-        if not self._abort_request or snapshot.link is not Link.UP or self.channel > len(snapshot.channels):
-            return False
-        if snapshot.channels[self.channel - 1].request < self._abort_request:
-            return False
-        self._abort_request = 0
-        self.memory.update(stop_pending=False)
-        return True
-
-    def saved(self) -> None:
-        """The memory was written, or could not be."""
-        if self.connected:
-            if self.memory.problem and self.memory.problem != self._problem_reported:
-                self.device.warning(self.memory.problem)
-            self._problem_reported = self.memory.problem
-            before = self._position
-            self._observe()
-            if self._position is not before:
-                self._show_position()
-                self._report_trouble()
+            self._answer_ok(abort)
 
     # --- What all channels share: temperatures, fans, the link ------------------------------------------------------
 
@@ -720,7 +403,7 @@ class Focuser:
             self.device.publish(vector)
 
     def _fill_shared(self) -> None:
-        snapshot, offered = self._snapshot, self.properties
+        snapshot, offered = self.position.snapshot, self.properties
         measured = dict(snapshot.temperatures)
         if self._probe is not None and self._probe.address in measured:
             celsius = measured[self._probe.address]
@@ -732,11 +415,10 @@ class Focuser:
             offered.temperatures[probe.name].value = "" if celsius is None else f"{celsius:g}"
         if measured:
             offered.temperatures.state = State.ALERT if None in measured.values() else State.OK
+        up, unverified = self.position.link_up, self.position.scale.unverified
         if snapshot.fans is not None:
             offered.fan.select("INDI_ENABLED" if snapshot.fans else "INDI_DISABLED")
-            pending = snapshot.link is Link.UP and snapshot.fans_request < self._fans_request
-            offered.fan.state = State.BUSY if pending else State.OK
-        up, unverified = snapshot.link is Link.UP, self.memory.values.unverified
+            offered.fan.state = State.BUSY if up and snapshot.fans_request < self._fans_request else State.OK
         offered.link["LINK"].state = State.OK if up else State.ALERT
         offered.link["POSITION"].state = offered.link.state = State.OK if up and not unverified else State.ALERT
         offered.link_info["LINK"].value = "up" if up else snapshot.reason or snapshot.link.value
@@ -749,13 +431,6 @@ class Focuser:
 def _whole(value: Value) -> int:
     """Whole steps: a motor has no others. Halves are rounded up."""
     return math.floor(float(value) + 0.5)
-
-
-def _as_sent(device: str, vector: Vector, values: Values) -> NewVector:
-    """Checked values as a client may have sent them."""
-    texts = {True: "On", False: "Off"}
-    elements = [(name, texts[value] if isinstance(value, bool) else str(value)) for name, value in values.items()]
-    return NewVector(vector.kind, device, vector.name, tuple(elements))
 
 
 def chosen(vector: SwitchVector, values: Values) -> str:

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a channel is and what it does, by all that the driver knows: snapshots, orders and the memory.
+
+Used by `focuser.py`, which shows it to clients, in the main thread; it knows nothing of INDI. There are three sources:
+the newest snapshot of the controller, the orders that were given since, and what earlier runs of the driver left in the
+memory. The table of `position_state.py` says what follows from them.
+"""
+
+from __future__ import annotations
+
+from .controller.motion import NOMINAL_STEPS_PER_S, Motion
+from .controller.poll_thread import Controller
+from .controller.protocol import max_steps
+from .controller.snapshot import ChannelState, Link, Snapshot
+from .moves import Circumstances, Plan, plan_move
+from .position_state import Event, PositionState, next_state, observe
+from .settings.remembered_position import PositionMemory, Remembered, this_boot, uptime_s
+
+
+class FocuserPosition:
+    """The companion of one channel."""
+
+    def __init__(self, channel: int, controller: Controller) -> None:
+        self.memory = PositionMemory()
+        self.snapshot = Snapshot()
+        self.channel_state: ChannelState | None = None
+        """None while the channel is not connected."""
+        self.state = PositionState.ARRIVED
+        self.travel = (0, 0)
+        """First and last position that a move may lead to."""
+        self.abort_request = 0
+        """Number of an abort of which it is not known that it was carried out, else 0."""
+        self._channel = channel
+        self._controller = controller
+        self._request = 0
+        """Number of the last order. A snapshot that does not reflect it is about something before it."""
+        self._waypoints: tuple[int, ...] = ()
+        """Where the last move turns round and ends, in controller steps."""
+        self._direction = 0
+        """Which way the motor last turned, in controller steps: 1, -1, or 0 where it is not known."""
+        self._last_leg = 0
+        """Which way the last move ends if it arrives."""
+        self._unverified_count = 0
+
+    @property
+    def scale(self) -> Remembered:
+        """How positions follow from controller steps."""
+        return self.memory.values
+
+    @property
+    def link_up(self) -> bool:
+        """Whether the controller answers."""
+        return self.snapshot.link is Link.UP
+
+    @property
+    def moves(self) -> bool:
+        """Whether the motor turns, or an order that may turn it is not reflected yet."""
+        state = self.channel_state
+        return state is not None and (state.moving or not self.reflects_orders)
+
+    @property
+    def reflects_orders(self) -> bool:
+        """Whether the newest snapshot reflects the last order."""
+        return self.channel_state is not None and self.channel_state.request >= self._request
+
+    # --- The life of the link -----------------------------------------------------------------------------------------
+
+    def open(self, memory: PositionMemory) -> None:
+        """The link is being opened, for this channel or another. A stop that could not be sent before comes first."""
+        self.memory = memory
+        self._request = self.abort_request = self._unverified_count = 0
+        if memory.values.stop_pending:
+            self._request = self.abort_request = self._controller.stop(self._channel)
+
+    def connect(self, snapshot: Snapshot, *, zeroing: bool) -> None:
+        """The channel is used from now on. `zeroing`: a zero of an earlier connection is still on its way."""
+        self.snapshot = snapshot
+        state = self.channel_state = snapshot.channels[self._channel - 1]
+        self.state = PositionState.ARRIVED
+        if zeroing:
+            self.state = PositionState.ZEROING
+        else:
+            self._resolve_zero(state)
+        if self.abort_request > state.request:
+            self.state = PositionState.ABORTING
+        self._verify(state)
+        self._note_unverified(state)
+        self.memory.update(in_use=True)
+
+    def release(self) -> bool:
+        """The channel is not used any more. Leaves the memory as the next connection needs it; whether a stop is in
+        there that could not be sent."""
+        state, self.channel_state = self.channel_state, None
+        if state is None:
+            return False
+        stop_pending = self.abort_request > state.request
+        if stop_pending:
+            self.memory.update(stop_pending=True)
+        if self.link_up and not state.moving and state.request >= self._request:
+            self.memory.update(in_use=False, move=None, steps=state.current)
+        self._waypoints = ()
+        return stop_pending and not self.link_up
+
+    def _resolve_zero(self, state: ChannelState) -> None:
+        """A zero of which an earlier run, or an earlier connection, did not see the end: has it been carried out?"""
+        if self.scale.zeroing:
+            if state.target == state.current == 0:
+                self.memory.update(offset=0, unverified=False, zeroing=False, steps=0, move=None)
+            elif state.current == self.scale.steps:
+                self.memory.update(zeroing=False)  # the motor did not move, and the controller counts as before
+            else:
+                self.memory.update(zeroing=False, unverified=True)
+
+    def _verify(self, state: ChannelState) -> None:
+        """Can the controller's claim be true, by what an earlier run of the driver left in the memory?"""
+        remembered = self.memory.values
+        move = remembered.move
+        if move is None:
+            moved = remembered.in_use and not state.moving and state.current != remembered.steps
+            self.memory.update(unverified=remembered.unverified or moved)  # a move of which the disk never knew
+            return
+        motor = Motion(NOMINAL_STEPS_PER_S[self.snapshot.generation or 1])
+        impossible = not motor.could_travel(state.current - move.start, max(0.0, uptime_s() - move.time_s))
+        # A motor that moves has power, and is seen to its end. Where it stands, any place but the first may be one that
+        # the controller was to go to: a turning point, or an earlier target.
+        rebooted = not state.moving and state.current != move.start and move.boot != this_boot()
+        self.memory.update(
+            unverified=remembered.unverified or impossible or rebooted, move=move if state.moving else None
+        )
+
+    # --- Orders -------------------------------------------------------------------------------------------------------
+
+    def plan(self, position: int, backlash: int) -> Plan:
+        """Decide on a move, before anything is sent. The link is up. Raises Refused."""
+        assert self.channel_state is not None
+        return plan_move(
+            position,
+            Circumstances(
+                scale=self.scale,
+                travel=self.travel,
+                max_steps=max_steps(self.snapshot.generation),
+                current=self.channel_state.current,
+                moving=self.moves,
+                backlash=backlash,
+                direction=self._direction,
+            ),
+        )
+
+    def move(self, plan: Plan) -> None:
+        """Hand the move to the controller."""
+        assert self.channel_state is not None
+        current = self.channel_state.current
+        self._request = self._controller.move(self._channel, plan.steps, plan.via)
+        self.state = next_state(self.state, Event.MOVE_ORDERED)
+        self._waypoints = plan.waypoints
+        if plan.via is not None:
+            self._last_leg = self._direction
+        else:
+            self._last_leg = (plan.steps > current) - (plan.steps < current) or self._direction
+        self.memory.move_begins(current, plan.steps)
+
+    def stop(self) -> None:
+        """Hand a stop to the controller; where it does not answer, keep the stop until it does."""
+        self._request = self.abort_request = self._controller.stop(self._channel)
+        self.state = next_state(self.state, Event.ABORT_ORDERED)
+        if not self.link_up:
+            self.memory.update(stop_pending=True)
+
+    def zero(self) -> int:
+        """Hand a zero to the controller. Returns its number."""
+        self._request = self._controller.zero(self._channel)
+        return self._request
+
+    def leaves(self, travel: tuple[int, int]) -> int | None:
+        """The position outside the new `travel` to which the channel is moving, where the one of now allows it."""
+        if not self.moves or self.channel_state is None:
+            return None
+        (low, high), (new_low, new_high) = self.travel, travel
+        positions = map(self.scale.position, self._waypoints or (self.channel_state.target,))
+        return next((at for at in positions if low <= at <= high and not new_low <= at <= new_high), None)
+
+    def forget_direction(self) -> None:
+        """The scale was reversed: the next move is not taken for a turn."""
+        self._direction = self._last_leg = 0
+
+    # --- What the controller does -------------------------------------------------------------------------------------
+
+    def take(self, snapshot: Snapshot, *, syncing: bool) -> None:
+        """There is a new snapshot. `syncing`: what positions mean is being changed."""
+        self.snapshot = snapshot
+        if len(snapshot.channels) < self._channel:
+            return
+        before, self.channel_state = self.channel_state, snapshot.channels[self._channel - 1]
+        if before is not None and not syncing:
+            self._note_direction(before, self.channel_state)
+        self._note_unverified(self.channel_state)
+
+    def _note_direction(self, before: ChannelState, now: ChannelState) -> None:
+        """Of a move that arrived it is known how it ended, even if nobody saw its last steps; of another, as seen."""
+        aborted = self.state in (PositionState.ABORTING, PositionState.IDLE)
+        if not (self.moves or now.fault or aborted):
+            self._direction = self._last_leg
+        elif now.current != before.current:
+            self._direction = 1 if now.current > before.current else -1
+        if not self.moves:
+            self._last_leg = self._direction
+
+    def _note_unverified(self, state: ChannelState) -> None:
+        if state.unverified_count > self._unverified_count:
+            self.memory.update(unverified=True)
+        self._unverified_count = state.unverified_count
+
+    def observe(self) -> None:
+        """Move on in the table of states, by what is known of the channel."""
+        state = self.channel_state
+        if state is None:
+            return
+        if not self.link_up:
+            self.state = next_state(self.state, Event.LINK_LOST)
+            return
+        if self.state is PositionState.LOST and self.abort_request > state.request:
+            self.state = PositionState.ABORTING  # it was ordered while the link was lost
+        event = observe(state, self._request, unverified=self.scale.unverified, failed=bool(self.trouble()))
+        self.state = next_state(self.state, event)
+
+    def remember(self) -> None:
+        """Let the memory know of the motion that the newest snapshot shows."""
+        state = self.channel_state
+        if not self.link_up:
+            self.memory.link_lost()
+        elif state is not None and self.moves:
+            self.memory.still_moves(state.current, state.target)
+        elif state is not None:
+            self.memory.at_rest(state.current)
+
+    def settle_abort(self, snapshot: Snapshot) -> bool:
+        """Whether an abort has just been carried out. It need not be kept any longer, connected or not."""
+        if not self.abort_request or snapshot.link is not Link.UP or self._channel > len(snapshot.channels):
+            return False
+        if snapshot.channels[self._channel - 1].request < self.abort_request:
+            return False
+        self.abort_request = 0
+        self.memory.update(stop_pending=False)
+        return True
+
+    def trouble(self) -> str:
+        """What is wrong with a channel at rest, for people; empty where nothing is."""
+        state = self.channel_state
+        if state is None:
+            return ""
+        position = self.scale.position(state.current)
+        if self.scale.unverified:
+            return (
+                f"position {position} is unverified: the controller claims an arrival that nobody saw or that cannot "
+                "be, as when power was lost in mid-move; sync or zero to accept"
+            )
+        if state.fault:
+            return state.fault
+        low, high = self.travel
+        if not low <= position <= high:
+            return f"position {position} is outside the travel of {low} to {high}: move back, or sync"
+        if self.memory.at_risk:
+            return f"position {position} would be wrong after a power cut, unnoticed: {self.memory.problem}"
+        return ""
