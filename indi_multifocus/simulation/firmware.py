@@ -29,6 +29,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 # When a reply is complete (seconds, the caller's clock), and its bytes.
 Reply = tuple[float, bytes]
@@ -62,6 +63,14 @@ class Build:
 
 
 BUILDS = {1: Build(line_size=16, shift=6, timer_hz=7812.5), 2: Build(line_size=20, shift=4, timer_hz=3125.0)}
+
+
+class _Pace(NamedTuple):
+    """How fast the timer runs since a moment, and how many interrupts there had been by then."""
+
+    since_s: float
+    since_tick: int
+    hz: float
 
 
 class Motor:
@@ -156,8 +165,7 @@ class Firmware:
             raise ValueError(f"firmware generation {generation!r}: there are generations 1 and 2")
         if not 1 <= channels <= MAX_CHANNELS:
             raise ValueError(f"{channels!r} channels: the protocol has room for 1 to {MAX_CHANNELS}")
-        if not (math.isfinite(speed) and speed > 0):
-            raise ValueError(f"speed {speed!r}: a finite factor above 0 is needed")
+        check_speed(speed)
         self.generation = generation
         self.channels = channels
         self.eeprom = [0] * channels if eeprom is None else eeprom
@@ -166,7 +174,7 @@ class Firmware:
         self.fans = False
         self.hung = False
         self._build = BUILDS[generation]
-        self._hz = self._build.timer_hz * speed
+        self._clock = [_Pace(0.0, 0, self._build.timer_hz * speed)]  # one for each speed that was set
         self._held = held
         self._probes: dict[str, int] = {}
         for address, celsius in (probes or {}).items():
@@ -344,7 +352,18 @@ class Firmware:
     # Motors
 
     def _ticks(self, now: float) -> int:
-        return math.floor(now * self._hz)
+        since_s, since_tick, hz = self._clock[-1]
+        return since_tick + math.floor((now - since_s) * hz)
+
+    def _seconds(self, tick: int) -> float:
+        since_s, since_tick, hz = next(pace for pace in reversed(self._clock) if pace.since_tick <= tick)
+        return since_s + (tick - since_tick) / hz
+
+    def set_speed(self, speed: float, now: float) -> None:
+        """Multiply the motors' own speed by this from now on, also in mid-move. Raises ValueError as `Firmware`."""
+        check_speed(speed)
+        self._advance(now)
+        self._clock.append(_Pace(now, self._ticks(now), self._build.timer_hz * speed))
 
     def _advance(self, now: float) -> None:
         if not self._held:
@@ -390,7 +409,13 @@ class Firmware:
         """
         self._advance(now)
         motor = self._motor(channel)
-        return None if motor.moving else motor.rest_tick / self._hz
+        return None if motor.moving else self._seconds(motor.rest_tick)
+
+
+def check_speed(speed: float) -> None:
+    """Raises ValueError for what the motors' speed cannot be multiplied by."""
+    if not (math.isfinite(speed) and speed > 0):
+        raise ValueError(f"speed {speed!r}: a finite factor above 0 is needed")
 
 
 class Uart:

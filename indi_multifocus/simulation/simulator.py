@@ -200,6 +200,14 @@ class Simulator:
         with self._lock:
             self._firmware.set_probe(address, celsius)
 
+    def set_speed(self, speed: float) -> None:
+        """Let the motors run at `speed` times their own from now on, also in mid-move.
+
+        Raises ValueError where that is no finite factor above 0; the speed is then what it was.
+        """
+        with self._lock:
+            self._firmware.set_speed(speed, self._service())
+
     # Faults of the cable and of the power
 
     def pull_cable(self) -> None:

@@ -280,6 +280,26 @@ def test_speed_multiplies_the_speed_of_the_motors() -> None:
         assert fast.microsteps(1, in_tick(fast, tick) / 8) == slow.microsteps(1, in_tick(slow, tick))
 
 
+def test_the_speed_can_be_changed_in_mid_move() -> None:
+    firmware, hz = Firmware(2), BUILDS[2].timer_hz
+    firmware.feed(b"1+1000\n2+10\n", 100.0)
+    arrival_s = 100.0 + (1 + 2 * 160) / hz
+    change_s = 100.0 + 6000.5 / hz
+    firmware.set_speed(2.0, change_s)
+    # 6000 interrupts at the motor's own speed, and the other 26001 at twice that.
+    end_s = change_s + 26_001 / (2 * hz)
+    assert firmware.microsteps(1, change_s) == 2999  # one interrupt went into switching on
+    assert firmware.standstill(1, end_s - 2 / hz) is None
+    assert firmware.standstill(1, end_s + 2 / hz) == pytest.approx(end_s, abs=2 / hz)
+    assert firmware.standstill(2, end_s + 2 / hz) == pytest.approx(arrival_s, abs=2 / hz)
+    with pytest.raises(ValueError, match="above 0"):
+        firmware.set_speed(0.0, end_s)
+    with Simulator(speed=1e-6) as simulator, Host(simulator.port) as host:
+        assert host.ask(b"1+1000") == b"$"
+        simulator.set_speed(1e9)
+        eventually(lambda: host.ask(b"?") == status((1000, 1000), (0, 0)), "the arrival")
+
+
 def test_steps_are_the_floor_of_microsteps_also_below_zero() -> None:
     firmware = Firmware(2)
     firmware.feed(b"1-2\n", in_tick(firmware, 0))
