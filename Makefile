@@ -54,7 +54,7 @@ bench: $(READY)
 	DRIVER=$${DRIVER:-$(BENCH)/bin/indi_multifocus} $(BIN)/python -m tools.bench $(BENCH_FLAGS)
 
 docs: $(READY)
-	$(BIN)/python tools/property_reference.py
+	$(BIN)/python -m tools.property_reference
 
 fuzz: $(READY)
 	@$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[focusd,test,fuzz]"

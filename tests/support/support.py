@@ -26,11 +26,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar, Union, cast
+from typing import NamedTuple, TypeVar, Union
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
 import serial
+from stream import Stream
 
 from indi_multifocus.driver import Driver
 from indi_multifocus.settings.driver_settings import Settings
@@ -103,10 +104,7 @@ class IndiClient:
 
     def __init__(self, read_fd: int, write_fd: int) -> None:
         self._read_fd, self._write_fd = read_fd, write_fd
-        self._parser: ElementTree.XMLPullParser[Any] = ElementTree.XMLPullParser(["start", "end"])
-        self._parser.feed("<stream>")
-        self._depth = 0
-        self._root = self._before = ElementTree.Element("")
+        self._stream = Stream()
         self.devices: dict[str, dict[str, Property]] = {}
         self.said: list[Said] = []
         self._marks = self._marked = 0
@@ -233,22 +231,8 @@ class IndiClient:
         if not data:
             self.ended = True
             return False
-        self._parser.feed(data)
-        for happened in self._parser.read_events():
-            event, element = cast("tuple[str, ElementTree.Element]", happened)
-            if event == "start":
-                self._depth += 1
-                if self._depth == 1:
-                    self._root = self._before = element
-                elif self._depth == 2:
-                    between = (self._before.tail or "") + (self._root.text or "")
-                    assert not between.strip(), f"{between!r} is not INDI"
-                continue
-            self._depth -= 1
-            if self._depth == 1:
-                self._take(element)
-                self._before = element
-                self._root.clear()
+        for element in self._stream.feed(data):
+            self._take(element)
         return True
 
     def _take(self, element: ElementTree.Element) -> None:
