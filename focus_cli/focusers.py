@@ -321,6 +321,7 @@ class Focusers:
             report: dict[str, object] = {"status": int(online)}
             if online:
                 fan = self.channels[1].vector("FAN")
+                report["fans_available"] = fan is not None
                 report["fans_enabled"] = fan is not None and fan.values.get("INDI_ENABLED") is True
                 report["temperature"] = self._temperatures()
             for number, state in states.items():

@@ -139,6 +139,55 @@ def test_wrong_arguments_show_the_usage_of_that_command(make_chain: Any, argumen
     assert (result.returncode, result.stdout, result.stderr) == (255, f"usage: focus {usage}\n", "")
 
 
+def test_with_one_channel_its_number_can_be_left_out(make_chain: Any, until: Any) -> None:
+    chain = make_chain(channels=1)
+    chain.start_focusd()
+
+    def run(*arguments: str) -> tuple[int, str]:
+        result = chain.focus(*arguments)
+        assert result.stderr == ""
+        return result.returncode, result.stdout
+
+    assert run("init") == (0, "")
+    for arguments, position in (
+        (["set", "500"], 500),
+        (["offset", "-20"], 480),
+        (["set", "1", "90"], 90),
+        (["offset", "1", "5"], 95),
+        (["set", "1"], 1),
+        (["zero"], 0),
+        (["set", "7"], 7),
+        (["zero", "1"], 0),
+        (["stop", "1"], 0),
+    ):
+        assert run(*arguments) == (0, ""), arguments
+        assert chain.simulator.position(1) == position, arguments
+    move = chain.start_focus("set", "-90000")
+    until(lambda: chain.moving(1))
+    assert run("stop") == (0, "")
+    assert move.wait(timeout=30) == 0
+    status = run("status")[1].splitlines()
+    assert [line[:10] for line in status[1:]] == ["Channel 1:", "OTA fans: "]
+    assert run("list-channels") == (0, "1\n")
+    for arguments, usage in (
+        (["set"], "set [1] <step position>"),
+        (["set", "2", "5"], "set [1] <step position>"),
+        (["set", "1", "2", "3"], "set [1] <step position>"),
+        (["offset", "x"], "offset [1] <step delta>"),
+        (["stop", "2"], "stop [1]"),
+        (["zero", "1", "1"], "zero [1]"),
+    ):
+        assert run(*arguments) == (255, f"usage: focus {usage}\n")
+
+
+def test_a_controller_without_fans_has_no_line_about_them(make_chain: Any) -> None:
+    chain = make_chain(generation=1).start()
+    assert [line[:10] for line in chain.focus("status").stdout.splitlines()[1:]] == ["Channel 1:", "Channel 2:"]
+    report = json.loads(chain.focus("json").stdout)
+    assert (report["fans_available"], report["fans_enabled"]) == (False, False)
+    assert chain.focus("fans", "enable").returncode == 1
+
+
 def test_commands_are_listed_for_who_asks_and_who_errs(make_chain: Any) -> None:
     chain = make_chain()
     for arguments, code in (([], 0), (["--help"], 0), (["sett", "1", "5"], 255), (["-x"], 255)):
