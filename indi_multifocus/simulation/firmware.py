@@ -10,15 +10,19 @@ gives the same bytes, mistakes included:
 
 - A line is kept in a small buffer (16 bytes in generation 1, 20 in generation 2).  A newline on an empty
   buffer is stored like any other byte, and so spoils the command after it.
-- Generation 1 writes a longer line over the memory behind the buffer.  What that does is anybody's guess;
-  here the controller **hangs**: it answers nothing more until the power is cycled, while the timer goes on
-  turning the motors.  That is the outcome that a driver can least ignore.
+- A longer line is cut: its next byte overwrites the one byte behind the buffer (an LED counter in both known
+  builds), again and again, and nothing else.  What is in the buffer is then dealt with as any line, which mostly
+  means `?`, and the controller lives on.
 - Generation 2 prints the status in fixed fields of 22 bytes, so a number of more than 6 digits spoils its
   neighbour.
 - A temperature measurement blocks: bytes that arrive meanwhile wait, and are dealt with when it has ended.
 - A timer interrupt moves the motors, one microstep in two interrupts, and skips one when a motor is switched
   on.  Positions are computed from the time, never by ticking, and are exact: microsteps are integers, steps
   are their floor.
+- Not modelled: in generation 1 all channels share the state of the step line (`step_high`), which every interrupt
+  toggles, so in mid-move a count can differ by one step from that of a channel which moves alone.  Here each
+  channel has its own, as in generation 2.  Where a motor ends, and how fast it is, is the same.
+- A controller that hangs is a fault of the simulator's own (`fault_hang`), not something that a line can cause.
 - The target goes into the EEPROM when the command arrives, and is the position after the next power-on.  An
   EEPROM "blank" here holds zeros, as on the controllers of the transcripts; an erased chip would say -000001.
 """
@@ -172,7 +176,7 @@ class Firmware:
         if len(self.eeprom) != channels or any(value not in _INT32 for value in self.eeprom):
             raise ValueError(f"EEPROM {self.eeprom!r}: {channels} 32-bit numbers of microsteps are needed")
         self.fans = False
-        self.hung = False
+        self.fault_hung = False
         self._build = BUILDS[generation]
         self._clock = [_Pace(0.0, 0, self._build.timer_hz * speed)]  # one for each speed that was set
         self._held = held
@@ -195,7 +199,7 @@ class Firmware:
         for motor, saved in zip(self._motors, self.eeprom):
             motor.lose_power(saved)
         self.fans = False
-        self.hung = False
+        self.fault_hung = False
         self._line = bytearray(len(self._line))
         self._length = 0
         self._output = bytearray(_OUTPUT_SIZE)
@@ -228,7 +232,7 @@ class Firmware:
 
     def _receive(self, data: Iterable[int], now: float, replies: list[Reply]) -> None:
         for byte in data:
-            if self.hung:
+            if self.fault_hung:
                 return
             if now < self._busy_until:
                 self._input.append(byte)
@@ -241,9 +245,6 @@ class Firmware:
                 self._store(byte)
 
     def _store(self, byte: int) -> None:
-        if self._length == self._build.line_size and self.generation == 1:
-            self.hung = True
-            return
         self._line[self._length] = byte
         if self._length < self._build.line_size:
             self._length += 1
@@ -375,6 +376,13 @@ class Firmware:
         if not 1 <= channel <= self.channels:
             raise ValueError(f"channel {channel!r}: there are channels 1 to {self.channels}")
         return self._motors[channel - 1]
+
+    def fault_hang(self) -> None:
+        """Answer nothing more until the power is cycled, while the timer goes on turning the motors.
+
+        Neither firmware is known to do this; a driver has to bear it from a controller all the same.
+        """
+        self.fault_hung = True
 
     def stall(self, channel: int, on: bool, now: float) -> None:
         """Stop (or let go again) the counting of one motor: its target is taken, its current steps stay."""

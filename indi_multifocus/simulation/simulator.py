@@ -271,6 +271,13 @@ class Simulator:
         with self._lock:
             self._silent = on
 
+    def fault_hang(self) -> None:
+        """Let the controller hang: nothing that comes is dealt with until the power is cycled; the motors go on."""
+        with self._lock:
+            self._service()
+            self._firmware.fault_hang()
+            self._forget_replies()
+
     def echo(self, on: bool) -> None:
         """Send back what comes, and do nothing else: a loop-back plug, or a modem."""
         with self._lock:

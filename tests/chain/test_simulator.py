@@ -163,20 +163,22 @@ def test_every_number_of_channels_has_its_status(generation: int, channels: int)
     assert reply_to(firmware, b"%cS\n" % (ord("1") + channels)) == b"?\r\n"
 
 
-def test_a_line_longer_than_the_buffer_is_answered_by_generation_2_as_unknown() -> None:
-    firmware = Firmware(2)
-    assert reply_to(firmware, b"x" * 300 + b"\n") == b"?\r\n"
-    assert reply_to(firmware, b"1+" + b"7" * 300 + b"\n") == b"?\r\n"
-    assert reply_to(firmware, b"1" * 300 + b"\n") == b""
+@pytest.mark.parametrize(("generation", "buffer"), [(1, 16), (2, 20)])
+def test_of_a_line_longer_than_the_buffer_the_rest_is_dropped(generation: int, buffer: int) -> None:
+    firmware = Firmware(generation)
+    for length in (buffer, buffer + 1, 300):
+        assert reply_to(firmware, b"x" * length + b"\n") == b"?\r\n"
+        assert reply_to(firmware, b"1+" + b"7" * length + b"\n") == b"?\r\n"
+        assert reply_to(firmware, b"1" * length + b"\n") == b""
     assert reply_to(firmware, b"?\n") == status((0, 0), (0, 0)) + b"\r\n"
-
-
-def test_a_line_longer_than_the_buffer_hangs_generation_1_but_not_its_motors() -> None:
-    firmware = Firmware(1)
-    assert reply_to(firmware, b"x" * 16 + b"\n") == b"?\r\n"
+    assert reply_to(firmware, b"\n2S721691#2@?9123\n") == b"?\r\n"
     assert reply_to(firmware, b"1+10\n") == b"$\r\n"
-    reply_to(firmware, b"x" * 17)
-    assert firmware.hung
+
+
+def test_a_controller_that_hangs_by_fault_turns_its_motors_and_comes_back_with_the_power() -> None:
+    firmware = Firmware(1)
+    assert reply_to(firmware, b"1+10\n") == b"$\r\n"
+    firmware.fault_hang()
     assert reply_to(firmware, b"\n1S\n?\n", 0.01) == b""
     assert firmware.position(1, 10.0) == 10
     firmware.restart(11.0)
@@ -967,6 +969,15 @@ def test_silence_swallows_replies_and_not_commands(simulator: Simulator, host: H
     eventually(lambda: simulator.target(1) == 55, "the command")
     simulator.silence(False)
     assert host.ask(b"?") == status((55, 55), (0, 0))
+
+
+def test_a_controller_that_hangs_takes_no_command_until_the_power_is_cycled(simulator: Simulator, host: Host) -> None:
+    simulator.fault_hang()
+    host.send(b"1+55\n?\n")
+    eventually(lambda: [line for _, line in simulator.received][-2:] == [b"1+55", b"?"], "the lines")
+    assert simulator.target(1) == 0
+    simulator.brown_out()
+    assert host.ask(b"?") == status((0, 0), (0, 0))
 
 
 def test_replies_can_be_truncated_and_merged(simulator: Simulator, host: Host) -> None:
