@@ -31,10 +31,11 @@ def install(folder: Path, *targets: str, prefix: str = "/usr/local") -> None:
 def test_make_install_puts_everything_where_programs_look_for_it(tmp_path: Path) -> None:
     install(tmp_path, "install")
     there = files(tmp_path)
-    for name in COMMANDS:
+    for name in (*COMMANDS, "multichannel_focusd"):
         assert f"usr/local/bin/{name}" in there
     assert "usr/share/indi/indi_multifocus.xml" in there  # KStars looks nowhere else
-    assert "usr/local/lib/systemd/system/focusd@.service" in there
+    for unit in ("focusd@", "multichannel_focusd@", "indi-multifocus@"):
+        assert f"usr/local/lib/systemd/system/{unit}.service" in there
     assert "usr/local/lib/udev/rules.d/60-multifocus.rules" in there
     assert "usr/local/share/bash-completion/completions/focus" in there
     (code,) = tmp_path.glob("usr/local/lib/python3*/*-packages/indi_multifocus")
@@ -71,13 +72,19 @@ def test_an_unusual_prefix_needs_no_PYTHONPATH(tmp_path: Path) -> None:
 
 
 def test_make_uninstall_leaves_what_is_not_its_own(tmp_path: Path) -> None:
-    install(tmp_path, "install", "install-clasp")
+    install(tmp_path, "install", "install-clasp", "install-portable")
     (shared,) = tmp_path.glob("usr/local/lib/python3*/*-packages/warwick/observatory")
     (shared / "common.py").write_text("")
     (shared / "multifocus" / "__pycache__").mkdir(exist_ok=True)
     install(tmp_path, "uninstall")
     left = files(tmp_path)
-    assert {Path(name).name for name in left} == {"clasp.json", "61-clasp-focuser.rules", "common.py"}
+    assert {Path(name).name for name in left} == {
+        "clasp.json",
+        "61-clasp-focuser.rules",
+        "portable.json",
+        "61-portable-focuser.rules",
+        "common.py",
+    }
 
 
 def test_make_uninstall_leaves_nothing_else(tmp_path: Path) -> None:
@@ -148,7 +155,8 @@ def test_pip_installs_commands_and_data_from_the_source_distribution(venv: Path,
     assert f"Version: {indi_multifocus.__version__}\n" in shown
     assert (venv / "share/indi/indi_multifocus.xml").read_bytes() == (PROJECT / "xml/indi_multifocus.xml").read_bytes()
     assert (venv / "share/bash-completion/completions/focus").exists()
-    program = "import indi_multifocus.indi, focus_cli, warwick.observatory.multifocus as m; print(m.__file__)"
+    packages = "indi_multifocus.indi, focus_cli, warwick.observatory.multifocus, rockit.focuser.multichannel"
+    program = f"import {packages} as m; print(m.__file__)"
     done = run([venv / "bin/python", "-c", program], env=environment(tmp_path), cwd=tmp_path)
     assert done.stdout.startswith(str(venv)), done.stderr
 

@@ -68,4 +68,4 @@ def test_every_package_is_installed() -> None:
     listed = set(metadata["options"]["packages"].split())
     folders = {path.parent for name in ("indi_multifocus", "focus_cli") for path in (PROJECT / name).rglob("*.py")}
     packages = {".".join(folder.relative_to(PROJECT).parts) for folder in folders}
-    assert listed == packages | {"warwick.observatory.multifocus"}
+    assert listed == packages | {"warwick.observatory.multifocus", "rockit.focuser.multichannel"}
