@@ -3,6 +3,7 @@
 
 focus.py      the command line; a Pyro client, knows nothing of INDI
 focusd.py     the Pyro object, who may call it, and the process around it
+literals.py   the text of Pyro's messages, checked before it is parsed
 focusers.py   what the channels are asked to do, and with what result
 indi_client.py  the only file that knows pyindi-client
 server.py     an INDI server with the driver, where none runs; tether.py ends it with its parent

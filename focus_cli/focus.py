@@ -51,10 +51,11 @@ class Session:
         """A Pyro proxy of focusd, whose calls may take `timeout_s`; None: as long as they like."""
         import Pyro4
 
+        from . import literals
         from .directory import Directory
         from .net import watch_peer
 
-        Pyro4.config.SERIALIZER = "serpent"
+        literals.install()
         with Pyro4.Proxy(Directory(self._path).daemon(self._config.daemon).uri) as proxy:
             proxy._pyroTimeout = ANSWER_S
             proxy._pyroBind()

@@ -19,7 +19,6 @@ import signal
 import socket
 import sys
 import threading
-import zlib
 from collections.abc import Mapping
 from typing import Any, Callable, TextIO, TypeVar, cast
 
@@ -28,7 +27,7 @@ import Pyro4
 from indi_multifocus import __version__
 from indi_multifocus.settings.configuration import Config, ConfigError, load
 
-from . import codes
+from . import codes, literals
 from .directory import Daemon, Directory
 from .focusers import Focusers, device_names
 from .indi_client import IndiClient
@@ -44,8 +43,6 @@ CLIENT_IDLE_S = 3600.0
 """A client that is connected and calls nothing for this long has forgotten us; it can connect again."""
 START_S = 2.0
 """The first answer waits this long for the driver to say what state it is in."""
-MAX_MESSAGE = 100_000
-"""Largest call in bytes; a real one has some 300."""
 
 Method = TypeVar("Method", bound=Callable[..., int])
 
@@ -146,26 +143,6 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-class _Serpent(Pyro4.util.SerpentSerializer):  # type: ignore[misc]
-    """Pyro's serializer, in which a call is as large as MAX_MESSAGE allows, also one that came compressed."""
-
-    def deserializeData(self, data: bytes, compressed: bool = False) -> object:
-        """What a client says when it connects."""
-        return super().deserializeData(_expanded(data) if compressed else data)
-
-    def deserializeCall(self, data: bytes, compressed: bool = False) -> object:
-        """A call."""
-        return super().deserializeCall(_expanded(data) if compressed else data)
-
-
-def _expanded(data: bytes) -> bytes:
-    expander = zlib.decompressobj()
-    expanded = expander.decompress(data, MAX_MESSAGE)
-    if not expander.eof:
-        raise ValueError(f"a call of more than {MAX_MESSAGE} bytes")
-    return expanded
-
-
 class PyroServer(Pyro4.Daemon):  # type: ignore[misc]
     """Pyro's listener, with connections that do not last for ever."""
 
@@ -181,19 +158,14 @@ class PyroServer(Pyro4.Daemon):  # type: ignore[misc]
 
 
 def _configure_pyro() -> None:
-    """Whatever PYRO_… variables there are in the environment."""
+    literals.install()
     settings = Pyro4.config
-    settings.reset(useenvironment=False)
     settings.SERVERTYPE = "thread"
-    settings.SERIALIZERS_ACCEPTED = {"serpent"}
     settings.REQUIRE_EXPOSE = True
     settings.THREADPOOL_SIZE = THREADS
     settings.COMMTIMEOUT = HANDSHAKE_S
-    settings.MAX_MESSAGE_SIZE = MAX_MESSAGE
     settings.SOCK_NODELAY = True
     settings.PREFER_IP_VERSION = 0
-    serpent = _Serpent()
-    Pyro4.util._serializers["serpent"] = Pyro4.util._serializers_by_id[serpent.serializer_id] = serpent
 
 
 def _listen(daemon: Daemon) -> PyroServer:
