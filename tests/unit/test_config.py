@@ -251,6 +251,11 @@ def test_probes_that_cannot_be_are_refused(probes: object, complaint: str) -> No
     assert error_with(temperature_probes=probes).startswith(f"test.json: temperature_probes.{complaint}")
 
 
+def test_of_a_single_channel_it_is_said_that_there_is_one() -> None:
+    probes = {"a": {"label": "A", "address": ADDRESS, "channel": 2}}
+    assert error_with(channels=1, temperature_probes=probes).endswith("a.channel: 2: there is channel 1 alone")
+
+
 def test_probes_without_a_channel_do_not_contend_for_one() -> None:
     probes = {"a": {"label": "A", "address": ADDRESS}, "b": {"label": "B", "address": OTHER_ADDRESS}}
     assert len(read_with(temperature_probes=probes).temperature_probes) == 2
