@@ -10,6 +10,7 @@ The exit status is the code of codes.py modulo 256.
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import re
@@ -20,6 +21,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Callable
 
 from . import codes
+from .moving import HungUp, move
+from .streams import guarded
 
 if TYPE_CHECKING:
     from indi_multifocus.settings.configuration import Config
@@ -194,27 +197,11 @@ ENGINEERING = ("zero", "init", "kill", "list-channels")
 def _move(session: Session, channel: int, steps: int, *, offset: bool) -> int:
     if abs(steps) >= 10**15:  # further than any motor, and than some text a message should carry
         return codes.POSITION_OUTSIDE_LIMITS
-    try:
-        with session.focusd(timeout_s=None) as focusd:
-            return int(focusd.set_focus(channel, steps, offset=True) if offset else focusd.set_focus(channel, steps))
-    except KeyboardInterrupt:
-        return _interrupted(session, channel)
 
+    def order(focusd: Any) -> int:
+        return int(focusd.set_focus(channel, steps, offset=True) if offset else focusd.set_focus(channel, steps))
 
-def _interrupted(session: Session, channel: int) -> int:
-    """Ctrl-C: stop the channel, whatever else the user types meanwhile."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        print(f"\nstopping channel {channel}", flush=True)
-    except OSError:
-        pass
-    with session.focusd() as focusd:
-        code = int(focusd.stop_channel(channel))
-    if code != codes.SUCCEEDED:
-        print(f"channel {channel} could not be stopped")
-        return code
-    print(f"channel {channel} is stopped")
-    return codes.TERMINATED
+    return move(session, channel, order)
 
 
 # --- Showing ------------------------------------------------------------------------------------------------------
@@ -316,6 +303,10 @@ def _print_help() -> None:
         for name, (_, _, purpose) in COMMANDS.items():
             if (name in ENGINEERING) is engineering:
                 print(f"   {name:<13} {purpose}")
+    print(
+        "\nCtrl-C (or SIGTERM, SIGQUIT) during set or offset stops that channel."
+        "\nA terminal or network that is lost lets the motor go on to its target."
+    )
 
 
 def _run(arguments: list[str]) -> int:
@@ -376,15 +367,19 @@ def _call(command: Callable[[Session, list[str]], int], session: Session, argume
 
 def main() -> int:
     """Entry point; returns the exit status."""
-    try:
-        code = _run(sys.argv[1:])
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        code = codes.TERMINATED
-    except BrokenPipeError:
-        # Nobody reads it any more; nor what Python would say of that at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        code = codes.FAILED
+    with guarded() as output:
+        try:
+            code = _run(sys.argv[1:])
+        except KeyboardInterrupt:
+            code = codes.TERMINATED
+        except HungUp:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGHUP)
+        output.flush()
+        if output.failure is not None and code == codes.SUCCEEDED:
+            code = codes.FAILED
+            if output.failure.errno != errno.EPIPE:  # then nobody wants to know
+                print(f"{_script()}: standard output: {output.failure.strerror}", file=sys.stderr)
     return code & 0xFF
 
 

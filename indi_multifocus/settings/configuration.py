@@ -267,8 +267,8 @@ class _Parser:
             fields["address"] = fields["address"].upper()
             probe = Probe(**fields)
             if probe.channel is not None and probe.channel > channels:
-                there = f"there are channels 1 to {channels}" if channels > 1 else "there is channel 1 alone"
-                self._wrong((*where, "channel"), probe.channel, there)
+                known = f"there are channels 1 to {channels}" if channels > 1 else "there is channel 1 alone"
+                self._wrong((*where, "channel"), probe.channel, known)
             for other, there in probes.items():
                 if there.address == probe.address:
                     self._wrong((*where, "address"), probe.address, f"the probe {_plain(other)} has it too")

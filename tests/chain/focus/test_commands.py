@@ -304,14 +304,14 @@ def test_a_wrong_configuration_is_one_line(make_chain: Any) -> None:
 
 
 def test_the_only_configuration_in_etc_is_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("FOCUSD_CONFIG_PATH", raising=False)
     monkeypatch.setattr(focus, "CONFIG_FOLDER", str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["focus", "list-channels"])
 
     assert focus.main() == 1
-    shown = capsys.readouterr().err
+    shown = capfd.readouterr().err
     assert "there is none" in shown
     assert "FOCUSD_CONFIG_PATH=" in shown
 
@@ -319,11 +319,11 @@ def test_the_only_configuration_in_etc_is_taken(
     (tmp_path / "one.json").write_text(json.dumps({**configuration, "channels": 4}))
     (tmp_path / "registry.json").write_text("{}")
     assert focus.main() == 0
-    assert capsys.readouterr().out == "1 2 3 4\n"
+    assert capfd.readouterr().out == "1 2 3 4\n"
 
     (tmp_path / "two.json").write_text("{}")
     assert focus.main() == 1
-    shown = capsys.readouterr().err
+    shown = capfd.readouterr().err
     assert "one.json, two.json" in shown
     assert shown.count("\n") == 1
 
