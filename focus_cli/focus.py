@@ -10,7 +10,6 @@ The exit status is the code of codes.py modulo 256.
 
 from __future__ import annotations
 
-import errno
 import glob
 import os
 import re
@@ -375,12 +374,7 @@ def main() -> int:
         except HungUp:
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGHUP)
-        output.flush()
-        if output.failure is not None and code == codes.SUCCEEDED:
-            code = codes.FAILED
-            if output.failure.errno != errno.EPIPE:  # then nobody wants to know
-                print(f"{_script()}: standard output: {output.failure.strerror}", file=sys.stderr)
-    return code & 0xFF
+        return output.settle(_script(), code) & 0xFF
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from .indi_client import IndiClient
 from .log import Log
 from .net import watch_peer
 from .server import Server, ServerError, answers, is_this_machine
+from .streams import Messages, guarded, relay
 
 THREADS = 250
 """Clients that may be connected at the same time; each takes a thread while it is."""
@@ -174,17 +175,17 @@ def _listen(daemon: Daemon) -> PyroServer:
     return PyroServer(host=daemon.host, port=daemon.port)
 
 
-def _keep_chatter_out() -> TextIO:
+def _keep_chatter_out() -> Messages:
     """Turn standard output and error away from what libraries print; returns where our messages go: standard error.
 
     libindi's client prints on them ("creating new connection…"), and so does the observatory's log module.
     """
-    stream = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
+    stream = Messages(os.dup(2))
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     os.close(nowhere)
-    sys.stderr = stream
+    sys.stderr = cast(TextIO, stream)
     faulthandler.enable(stream)
     return stream
 
@@ -219,7 +220,7 @@ class _Signals:
         os.read(self._read, 1)
 
 
-def _serve(config: Config, config_path: str, daemon: Daemon, machines: list[str], log: Log, stream: TextIO) -> str:
+def _serve(config: Config, config_path: str, daemon: Daemon, machines: list[str], log: Log, stream: Messages) -> str:
     """Serve until a signal comes; returns why it could not, or ""."""
     signals = _Signals()
     try:
@@ -229,7 +230,7 @@ def _serve(config: Config, config_path: str, daemon: Daemon, machines: list[str]
     server = None
     if not answers(config.indi_host, config.indi_port) and is_this_machine(config.indi_host):
         try:
-            server = Server(config_path, config.indi_port, log, stream.fileno())
+            server = Server(config_path, config.indi_port, log, relay(stream))
         except ServerError as error:
             return str(error)
         server.start()
@@ -259,7 +260,11 @@ def _serve(config: Config, config_path: str, daemon: Daemon, machines: list[str]
 
 def main() -> int:
     """Entry point; returns the exit status."""
-    arguments = sys.argv[1:]
+    with guarded() as output:
+        return output.settle("focusd", _run(sys.argv[1:]))
+
+
+def _run(arguments: list[str]) -> int:
     if arguments == ["--version"]:
         print(f"focusd {__version__}")
         return 0
@@ -278,7 +283,7 @@ def main() -> int:
         return 1
     observatory = directory.log()
     stream = _keep_chatter_out()
-    problem = _serve(config, path, daemon, machines, Log(config.log_name, observatory, stream), stream)
+    problem = _serve(config, path, daemon, machines, Log(config.log_name, observatory, cast(TextIO, stream)), stream)
     if problem:
         print(f"focusd: {problem}", file=stream)
         return 1

@@ -12,6 +12,7 @@ import io
 import os
 import select
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO, cast
@@ -34,7 +35,7 @@ class Messages(io.TextIOBase):
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._stuck = False
+        self._stuck = self._cut = False
 
     def fileno(self) -> int:
         """The file descriptor."""
@@ -55,12 +56,13 @@ class Messages(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Returns the length of `text`, whatever has become of it."""
-        data = text.encode("utf-8", "replace")
+        data = ("\n" if self._cut else "").encode() + text.encode("utf-8", "replace")
         try:
             while data and self._takes():
                 data = data[os.write(self._fd, data[: select.PIPE_BUF]) :]
+                self._cut = bool(data)
         except OSError:
-            pass
+            pass  # where a line was cut, the next one begins anew
         return len(text)
 
     def _takes(self) -> bool:
@@ -76,7 +78,7 @@ class Output:
     def __init__(self, stream: TextIO | None) -> None:
         """`stream`: as in sys.stdout, None where it was closed."""
         self.failure: OSError | None = None
-        """Why something could not be written. EPIPE means that the reader has had enough."""
+        """Why something could not be written. """
         self._stream = stream
 
     def write(self, text: str) -> int:
@@ -105,12 +107,33 @@ class Output:
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
 
+    def settle(self, program: str, status: int) -> int:
+        """The exit status of a program that ends with `status`: 1 where all is well but what it said was lost."""
+        self.flush()
+        if self.failure is None or status:
+            return status
+        if self.failure.errno != errno.EPIPE:  # the reader has had enough
+            print(f"{program}: standard output: {self.failure.strerror}", file=sys.stderr)
+        return 1
+
     def _fail(self, error: OSError) -> None:
         self.failure = self.failure or error
         # What is still in the stream's buffer has to go somewhere when Python ends.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.close(nowhere)
+
+
+def relay(messages: Messages) -> int:
+    """A file descriptor for another process's messages, which end up in `messages` and never make it wait."""
+    source, sink = os.pipe()
+
+    def pass_on() -> None:
+        while data := os.read(source, select.PIPE_BUF):
+            messages.write(data.decode("utf-8", "replace"))
+
+    threading.Thread(target=pass_on, name="messages", daemon=True).start()
+    return sink
 
 
 @contextmanager
