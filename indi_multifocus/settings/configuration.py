@@ -12,6 +12,7 @@ that program; `limits`, `labels`, `indi_host`, `indi_port` and a probe's `channe
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import re
@@ -20,6 +21,8 @@ from typing import Annotated, Any, Literal, NoReturn, Optional, Union, get_args,
 
 import msgspec
 from msgspec import Meta, Struct
+
+from .regular_file import read_regular_file
 
 MAX_SIZE = 262144
 """Largest file that is read, in bytes; the documented one has about 300."""
@@ -131,14 +134,13 @@ def load(path: Path) -> Config:
     """
     name = os.fspath(path)
     try:
-        with open(name, "rb") as file:
-            data = file.read(MAX_SIZE + 1)
+        data = read_regular_file(name, MAX_SIZE + 1)
     except FileNotFoundError:
         raise ConfigError(f"{_plain(name)}: there is no such file") from None
-    except IsADirectoryError:
-        raise ConfigError(f"{_plain(name)}: this is a folder; a JSON file is expected") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         reason = error.strerror if isinstance(error, OSError) else None
+        if isinstance(error, OSError) and error.errno == errno.EINVAL:
+            raise ConfigError(f"{_plain(name)}: {reason}; a JSON file is expected") from None
         raise ConfigError(f"{_plain(name)}: the file cannot be read: {reason or error}") from None
     return parse(data, name)
 

@@ -28,12 +28,14 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import TracebackType
 
+from indi_multifocus.settings.regular_file import read_regular_file
 from indi_multifocus.simulation.firmware import BUILDS, MAX_CHANNELS, Firmware, Reply, Uart
 
 _READ_SIZE = 4096
 # Input that waits for a measurement beyond this stays in the terminal, as it would in a USB host.
 _MAX_WAITING = 4096
 _MAX_RECEIVED = 100_000
+_MAX_EEPROM = 1000
 
 # How long the firmware waits for a host that does not read (LUFA's stream timeout), before it drops the rest.
 _SEND_TIMEOUT_S = 0.1
@@ -593,8 +595,7 @@ def _remove_link(target: str, link: str) -> None:
 def _read_eeprom(path: str, channels: int) -> list[int]:
     """The targets in microsteps that a file holds; zeros for a file or a channel that is not there."""
     try:
-        with open(path, encoding="ascii") as file:
-            cells = json.load(file)
+        cells = json.loads(read_regular_file(path, _MAX_EEPROM).decode("ascii"))
     except FileNotFoundError:
         cells = []
     except ValueError:

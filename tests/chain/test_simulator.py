@@ -963,6 +963,12 @@ def test_babble_that_nobody_reads_neither_blocks_nor_piles_up(simulator: Simulat
     eventually(lambda: simulator.target(1) == 55, "the command behind the babble")
 
 
+def test_an_EEPROM_that_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "eeprom")
+    with pytest.raises(OSError, match="this is a FIFO"):
+        Simulator(eeprom=tmp_path / "eeprom")
+
+
 def test_silence_swallows_replies_and_not_commands(simulator: Simulator, host: Host) -> None:
     simulator.silence(True)
     host.send(b"1+55\n")

@@ -329,8 +329,12 @@ def test_a_file_that_one_may_not_read_is_named_with_the_reason(tmp_path: Path) -
         os.seteuid(user)
 
 
-def test_a_file_without_end_is_not_read_to_its_end() -> None:
+def test_a_huge_file_is_not_read_to_its_end(tmp_path: Path) -> None:
+    with open(tmp_path / "huge.json", "wb") as file:
+        file.truncate(1 << 40)
     with pytest.raises(ConfigError, match="is larger than"):
+        load(tmp_path / "huge.json")
+    with pytest.raises(ConfigError, match="this is a device; a JSON file is expected"):
         load("/dev/zero")
 
 

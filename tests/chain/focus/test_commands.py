@@ -303,6 +303,31 @@ def test_a_wrong_configuration_is_one_line(make_chain: Any) -> None:
     assert (result.returncode, result.stderr) == (1, f"focus: {chain.config}: there is no such file\n")
 
 
+def test_a_configuration_that_is_no_file_is_refused_at_once(make_chain: Any) -> None:
+    chain = make_chain()
+    fifo = chain.folder / "fifo.json"
+    os.mkfifo(fifo)
+    for path, kind in ((str(fifo), "a FIFO"), ("/dev/zero", "a device"), (str(chain.folder), "a folder")):
+        line = f"{path}: this is {kind}; a JSON file is expected\n"
+        chain.environment["FOCUSD_CONFIG_PATH"] = path
+        for command in ("status", "list-channels", "init"):
+            result = chain.focus(command)
+            assert (result.returncode, result.stdout, result.stderr) == (1, "", f"focus: {line}")
+        for program, arguments, name in (
+            (str(PROJECT / "focusd"), [path], "focusd"),
+            ("-m", ["indi_multifocus"], "indi_multifocus"),
+        ):
+            result = subprocess.run(
+                [sys.executable, program, *arguments],
+                env={**chain.environment, "INDI_MULTIFOCUS_CONFIG": path},
+                cwd=PROJECT,
+                capture_output=True,
+                text=True,
+                timeout=20,
+            )
+            assert (result.returncode, result.stdout, result.stderr) == (1, "", f"{name}: {line}")
+
+
 def test_the_only_configuration_in_etc_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
