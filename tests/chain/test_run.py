@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 PROJECT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 30.0
@@ -106,14 +107,6 @@ class Launcher:
         """The process below it whose command line holds `name`."""
         (pid,) = (pid for pid, command in children(self.process.pid).items() if name in command)
         return pid
-
-
-def free_port() -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from installed import PROJECT, Processes, Site, environment, free_port, listens, make, needs, run, until
+from installed import PROJECT, Processes, Site, environment, listens, make, needs, run, until
+from ports import free_port
 
 import indi_multifocus
 from indi_multifocus.simulator import Simulator

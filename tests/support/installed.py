@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Callable, TypeVar
 
 import pytest
+from ports import free_port
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 45.0
@@ -33,13 +34,6 @@ def until(condition: Callable[[], T], what: str, within_s: float = PATIENCE_S) -
             return value
         time.sleep(0.02)
     raise AssertionError(f"{what}: not within {within_s:.0f} s")
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def listens(port: int, host: str = "127.0.0.1") -> bool:

@@ -12,6 +12,7 @@ All are context managers, and whatever they started has ended when they are left
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import select
@@ -31,6 +32,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
 import serial
+from ports import free_port
 from stream import Stream
 
 from indi_multifocus.driver import Driver
@@ -95,6 +97,8 @@ class Property:
 
 
 _MARK = "MARK_OF_A_TEST_"
+_numbers = itertools.count(1)
+"""Of the clients: behind a server each is also told what the others asked for."""
 _KINDS = ("Number", "Switch", "Text", "Light")
 _STATES = ("Idle", "Ok", "Busy", "Alert")
 
@@ -108,6 +112,7 @@ class IndiClient:
         self.devices: dict[str, dict[str, Property]] = {}
         self.said: list[Said] = []
         self._marks = self._marked = 0
+        self._number = next(_numbers)
         self.behind_a_server = False
         """It is indiserver that speaks, which also tells each client what the others ask for."""
         self.excused: set[str] = set()
@@ -152,6 +157,16 @@ class IndiClient:
         return self.next_said(device, name, since)
 
     # Reading
+
+    @property
+    def read_fd(self) -> int:
+        """What to select on, to know that there is something to read."""
+        return self._read_fd
+
+    def read(self) -> None:
+        """Take what has come by now."""
+        while self._read(0):
+            pass
 
     def property(self, device: str, name: str) -> Property | None:
         """The property, if it is defined."""
@@ -217,7 +232,7 @@ class IndiClient:
         """Read until the driver has dealt with all that was sent before."""
         self._marks += 1
         # It is refused by a message that names it, and that is kept from the others.
-        mark = f"{_MARK}{self._marks}"
+        mark = f"{_MARK}{self._number}_{self._marks}"
         self.new(device, mark, {mark: "On"}, "Switch")
         self.wait(lambda: self._marked == self._marks, "the driver to deal with what was sent")
 
@@ -243,9 +258,10 @@ class IndiClient:
             return
         assert "timestamp" in attributes, f"{tag} of {device}.{name} has no timestamp"
         if tag == "message":
-            mark = re.search(_MARK + r"(\d+)", message)
+            mark = re.search(_MARK + r"(\d+)_(\d+)", message)
             if mark is not None:
-                self._marked = int(mark[1])
+                if int(mark[1]) == self._number:
+                    self._marked = int(mark[2])
                 return
             self.said.append(Said("message", device, "", "", {}, message))
             return
@@ -490,9 +506,7 @@ class IndiServer:
         raise AssertionError(f"indiserver does not start: {self.log}")
 
     def _start(self) -> bool:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         with open(self._log, "wb") as log:
             options = ["-p", str(self.port), "-u", f"/tmp/{uuid.uuid4()}", "-r", str(self._restarts)]
             self.process = subprocess.Popen(
@@ -572,6 +586,13 @@ class IndiServer:
         client.get_properties()
         client.wait(lambda: client.devices, "the driver to define its devices")
         return client
+
+    def hang_up(self, client: FocuserClient) -> None:
+        """Close the connection of a client."""
+        for connection, known in list(self._clients):
+            if known is client:
+                connection.close()
+                self._clients.remove((connection, known))
 
     def run(self, tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one of INDI's command line tools on this server."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The whole chain of the observatory, each part a process, and what is measured of it.
 
-    focus ── focusd ── indiserver ── driver ── wire ── device
+focus ── focusd ── indiserver ── driver ── wire ── device
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from types import TracebackType
 from typing import Any
 
 import Pyro4
+from ports import free_port
 
 from .processes import PROJECT, Helper, end, environment, start
 from .report import Row, Target
-from .stand import free_port, wait_for
+from .stand import wait_for
 
 OVERHEAD_MS = 150
 STATUS_RATIO = 0.7

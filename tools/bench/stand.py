@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -20,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Callable
+
+from ports import free_port
 
 from .client import Client, Vector
 from .processes import PROJECT, Helper, child, end, environment, start
@@ -181,9 +182,9 @@ class Stand:
     def heard(self, name: str, state: str = "", value: float | None = None, within_s: float = 20.0) -> Vector:
         """Wait until the client hears that the first channel's property `name` has this state (and value)."""
         return self.client.wait(
-            lambda vector: self._is(vector, name)
-            and state in ("", vector.state)
-            and (value is None or vector.number() == value),
+            lambda vector: (
+                self._is(vector, name) and state in ("", vector.state) and (value is None or vector.number() == value)
+            ),
             within_s,
         )
 
@@ -223,13 +224,6 @@ class Stand:
                 return float(found)
             time.sleep(0.002)
         raise TimeoutError("the motor does not come to rest")
-
-
-def free_port() -> int:
-    """A TCP port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def connected_client(port: int) -> Client:

@@ -29,12 +29,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import Pyro4
+from ports import free_port
 
 from indi_multifocus import __version__
 from indi_multifocus.simulator import Simulator
 from tools.bench.client import Client, Vector
 from tools.bench.processes import PROJECT, child, end, environment, start
-from tools.bench.stand import connected_client, free_port, our_executable
+from tools.bench.stand import connected_client, our_executable
 
 from .__main__ import write
 

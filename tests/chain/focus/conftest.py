@@ -23,6 +23,7 @@ from typing import Any, Callable, Protocol
 
 import Pyro4
 import pytest
+from ports import free_port
 
 from indi_multifocus.simulator import Simulator
 
@@ -40,13 +41,6 @@ def until(condition: Callable[[], Any], what: str = "the condition") -> Any:
             return value
         time.sleep(0.01)
     raise AssertionError(f"{what}: not within {PATIENCE_S:.0f} s")
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def end(process: subprocess.Popen[Any]) -> None:

@@ -20,6 +20,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ports import free_port
 from support import ROOT
 
 from indi_multifocus.indi import (
@@ -547,16 +548,6 @@ def wait_for(what: Callable[[], Result], seconds: float = 30.0) -> Result:
             return result
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    for port in range(7910, 7920):
-        with socket.socket() as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                trial.bind(("", port))
-                return port
-    raise RuntimeError("all ports from 7910 to 7919 are taken")
 
 
 def answers(port: int) -> bool:
