@@ -19,6 +19,7 @@ import threading
 import time
 from pathlib import Path
 
+from . import indiserver
 from .log import Log
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
@@ -103,10 +104,7 @@ class Server:
             retry_s = min(retry_s * 2, LAST_RETRY_S)
 
     def _run(self) -> subprocess.Popen[bytes]:
-        command = ["indiserver", "-p", str(self._port)]
-        usage = subprocess.run(["indiserver"], capture_output=True, check=False, stdin=subprocess.DEVNULL).stderr
-        if b"-u path" in usage:  # two servers cannot share the local socket; older ones have none
-            command += ["-u", f"/tmp/indiserver-focusd-{os.getpid()}"]
+        command = indiserver.command(self._port, f"/tmp/indiserver-focusd-{os.getpid()}")
         return subprocess.Popen(
             [sys.executable, "-I", "-S", str(PACKAGE / "tether.py"), str(os.getpid()), *command, DRIVER],
             stdin=subprocess.DEVNULL,

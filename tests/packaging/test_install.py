@@ -16,6 +16,7 @@ from installed import PROJECT, Processes, Site, environment, listens, make, need
 from ports import free_port
 
 import indi_multifocus
+from focus_cli import indiserver
 from indi_multifocus.simulator import Simulator
 
 COMMANDS = ("indi_multifocus", "focusd", "focus")
@@ -171,7 +172,7 @@ def test_an_indiserver_runs_the_driver_of_a_virtual_environment(
     port = free_port()
     variables = environment(tmp_path)
     variables["PATH"] = f"{venv / 'bin'}:{variables['PATH']}"
-    processes.start(["indiserver", "-p", str(port), "-u", tmp_path / "local", "indi_multifocus"], env=variables)
+    processes.start(indiserver.command(port, str(tmp_path / "local"), "indi_multifocus"), env=variables)
     until(lambda: listens(port), "indiserver")
     version = f"MultiFocus 1.DRIVER_INFO.DRIVER_VERSION={indi_multifocus.__version__}\n"
     asked = ["indi_getprop", "-p", str(port), "-t", "2", "MultiFocus 1.DRIVER_INFO.DRIVER_VERSION"]

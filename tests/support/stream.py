@@ -31,6 +31,8 @@ class Stream:
         whole, end, rest = (self._rest + data).rpartition(b">")
         self._rest = rest
         self._parser.feed(whole + end)
+        if hasattr(self._parser, "flush"):  # in Pythons from 2024 on: a tag of megabytes is deferred nevertheless
+            self._parser.flush()
         messages: list[ElementTree.Element] = []
         for happened in self._parser.read_events():
             event, element = cast("tuple[str, ElementTree.Element]", happened)

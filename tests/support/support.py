@@ -35,6 +35,7 @@ import serial
 from ports import free_port
 from stream import Stream
 
+from focus_cli import indiserver
 from indi_multifocus.driver import Driver
 from indi_multifocus.settings.driver_settings import Settings
 from indi_multifocus.simulator import Simulator
@@ -508,9 +509,9 @@ class IndiServer:
     def _start(self) -> bool:
         self.port = free_port()
         with open(self._log, "wb") as log:
-            options = ["-p", str(self.port), "-u", f"/tmp/{uuid.uuid4()}", "-r", str(self._restarts)]
+            command = indiserver.command(self.port, f"/tmp/{uuid.uuid4()}", "-r", str(self._restarts))
             self.process = subprocess.Popen(
-                ["indiserver", *options, str(self._driver), *self._beside],
+                [*command, str(self._driver), *self._beside],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

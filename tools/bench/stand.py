@@ -22,6 +22,8 @@ from typing import Callable
 
 from ports import free_port
 
+from focus_cli import indiserver
+
 from .client import Client, Vector
 from .processes import PROJECT, Helper, child, end, environment, start
 
@@ -124,7 +126,7 @@ class Stand:
         os.mkfifo(self.fifo)
         if self._channels != 2:
             env["INDI_MULTIFOCUS_CONFIG"] = str(self._configuration())
-        command = ["indiserver", "-p", str(self.port), "-u", str(self.folder / "socket"), "-f", str(self.fifo)]
+        command = indiserver.command(self.port, str(self.folder / "socket"), "-f", str(self.fifo))
         if self._connect:
             command.append(self.driver.executable)
         self.server = start(command, env, log=self._log)

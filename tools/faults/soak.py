@@ -31,6 +31,7 @@ from pathlib import Path
 import Pyro4
 from ports import free_port
 
+from focus_cli import indiserver
 from indi_multifocus import __version__
 from indi_multifocus.simulator import Simulator
 from tools.bench.client import Client, Vector
@@ -137,7 +138,7 @@ def soak_driver(polls: int) -> tuple[list[tuple[int, ...]], list[str]]:
     with place() as (stack, folder, simulator):
         path = configure(folder, serial_port=simulator.port, moving_loop_delay=POLLING_S)
         env = {**environment(folder), "INDI_MULTIFOCUS_CONFIG": str(path)}
-        command = ["indiserver", "-p", str(free_port()), "-u", str(folder / "socket"), our_executable()]
+        command = indiserver.command(free_port(), str(folder / "socket"), our_executable())
         server = start(command, env, log=folder / "log")
         stack.callback(end, server)
         client = connected_client(int(command[2]))

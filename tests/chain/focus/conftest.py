@@ -25,6 +25,7 @@ import Pyro4
 import pytest
 from ports import free_port
 
+from focus_cli import indiserver
 from indi_multifocus.simulator import Simulator
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -243,7 +244,7 @@ class Chain:
             "PYTHONPATH": str(PROJECT),
             "PATH": f"{PROJECT / 'focus_cli'}:{os.environ['PATH']}",
         }
-        command = ["indiserver", "-p", str(self.indi_port), "-u", f"{self.folder}/indiserver", "indi_multifocus"]
+        command = indiserver.command(self.indi_port, f"{self.folder}/indiserver", "indi_multifocus")
         with open(self.folder / "indiserver.log", "ab") as log:
             process = self.run(command, env=environment, stdout=log, stderr=log)
         until(self._has_driver, "the driver")

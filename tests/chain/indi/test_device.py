@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from ports import free_port
 from support import ROOT
 
+from focus_cli import indiserver
 from indi_multifocus.indi import (
     Device,
     Light,
@@ -606,10 +607,10 @@ def server(tmp_path: Path) -> Iterator[Server]:
     start.write_text(f"#!/bin/sh\nexec '{sys.executable}' '{DRIVER}' '{pid_file}'\n")
     start.chmod(0o755)
     port = free_port()
-    # Its local socket has one default name for all indiservers of a machine, of which the second then ends.
-    command = ["indiserver", "-p", str(port), "-u", str(tmp_path / "socket"), str(start)]
+    # In its folder: indiserver 1.8 keeps no more than 63 bytes of a driver's name.
+    command = indiserver.command(port, str(tmp_path / "socket"), f"./{start.name}")
     with open(tmp_path / "log", "wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd=tmp_path)
     try:
         wait_for(lambda: process.poll() is not None or answers(port))
         assert process.poll() is None, (tmp_path / "log").read_text()
