@@ -6,7 +6,7 @@ Used by focusd for what clients send and by focus for what a daemon answers. Imp
 serpent passes the text to `ast.literal_eval`, which parses any Python expression recursively before it looks at what
 it is. A few kB of the right text (`---…1`, `1+1j+1j…`) crash Python 3.9 and take tens of megabytes in later versions.
 So the text is read token by token first, without recursion. Accepted are the literals that serpent writes, without
-operators, and only as many of them and as deep as a call of focusd's methods needs.
+operators but that of one complex number, and only as many of them and as deep as a call of focusd's methods needs.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ MAX_TOKENS = 2_000
 
 _HEADER = re.compile(r"# serpent utf-8 [ -~]{1,40}\n")
 _ESCAPE = r"""\\(?:[\\'"nrt]|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})"""
+_NUMBER = r"[0-9]{1,4300}(?:\.[0-9]{1,4300})?(?:[eE][+-]?[0-9]{1,5})?"
 _TOKEN = re.compile(
     rf"""[ \n]*(?:
         (?P<open>[\[({{])
@@ -36,7 +37,7 @@ _TOKEN = re.compile(
       | [,:]
       | (?P<value>
             None | True | False
-          | -?[0-9]{{1,400}}(?:\.[0-9]{{1,400}})?(?:[eE][+-]?[0-9]{{1,5}})?
+          | -?{_NUMBER}(?:[+-]{_NUMBER}j)?
           | b?'[^'\\\n]*(?:{_ESCAPE}[^'\\\n]*)*'
           | b?"[^"\\\n]*(?:{_ESCAPE}[^"\\\n]*)*"
         )(?![\w.])

@@ -6,6 +6,7 @@ What a caller sends goes through Pyro's serializer, and comes from a machine tha
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any, cast
 
 import Pyro4
@@ -103,7 +104,7 @@ def run(data: bytes) -> None:
     _, method, arguments, named = cast(Any, SERPENT.deserializeCall(SERPENT.dumpsCall("test_daemon", *sent, also)))
     for peer in (ALLOWED, OTHER):
         focusers = FakeFocusers()
-        daemon = FocusDaemon(cast(Focusers, focusers), [ALLOWED[0]], {"probe": "Probe"})
+        daemon = FocusDaemon(cast(Focusers, focusers), [ipaddress.ip_address(ALLOWED[0])], {"probe": "Probe"})
         Pyro4.current_context.client_sock_addr = peer
         try:
             result = Pyro4.util.getAttribute(daemon, method)(*arguments, **named)

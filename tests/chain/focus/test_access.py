@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import random
 import re
@@ -94,7 +95,8 @@ def test_an_ipv4_client_of_an_ipv6_socket_is_known_by_its_ipv4_address(make_chai
     ],
 )
 def test_clients_are_known_by_their_address(peer: Any, allowed: bool) -> None:
-    daemon = FocusDaemon(None, ["10.2.6.181", "fe80::1"], {})  # type: ignore[arg-type]
+    control = map(ipaddress.ip_address, ["10.2.6.181", "fe80::1"])
+    daemon = FocusDaemon(None, control, {})  # type: ignore[arg-type]
     assert daemon._is_allowed(peer) is allowed
 
 
@@ -226,7 +228,8 @@ def test_what_is_small_until_it_is_unpacked_is_not_unpacked(chain: Any, connecte
         if connected:
             assert client.connect()
         client.say(MSG_INVOKE if connected else MSG_CONNECT, bomb, FLAGS_COMPRESSED)
-        assert "bytes are not accepted here" in client.answer()
+        answer = client.answer()
+        assert "bytes are not accepted here" in answer if connected else answer == ""
     assert resident_kb(chain.daemon.pid) - before_kb < 8192
     assert chain.status()["status"] == 1
 
@@ -265,8 +268,8 @@ def test_text_that_is_short_and_dear_to_parse_is_not_parsed(chain: Any, text: st
     """Before a client has presented itself as well as after; the first of these ended focusd with Python 3.9."""
     before_kb = resident_kb(chain.daemon.pid)
     with Raw(chain) as stranger:
-        stranger.say(MSG_CONNECT, text.encode())
-        assert "not accepted" in stranger.answer()
+        stranger.say(MSG_CONNECT, text[:4000].encode())
+        assert "not the text of a call" in stranger.answer()
     with Raw(chain) as client:
         client.connect()
         client.say(MSG_INVOKE, text.encode())
