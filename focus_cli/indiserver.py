@@ -16,10 +16,12 @@ def command(port: int, local_socket: str, *options: str) -> list[str]:
     `local_socket` names its local socket: the default has one name for all indiservers of a machine, of which the
     second then ends. libindi 1.8 has no such socket. Raises OSError where there is no indiserver.
     """
-    names = ("-u", local_socket) if b"-u path" in _usage() else ()
+    names = ("-u", local_socket) if "-u path" in usage() else ()
     return ["indiserver", "-p", str(port), *names, *options]
 
 
 @functools.cache
-def _usage() -> bytes:
-    return subprocess.run(["indiserver"], capture_output=True, check=False, stdin=subprocess.DEVNULL).stderr
+def usage() -> str:
+    """What indiserver prints of itself: its options, and the version of its libindi."""
+    command = ["indiserver"]
+    return subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL, text=True).stderr

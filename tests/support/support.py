@@ -16,6 +16,7 @@ import itertools
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -43,6 +44,17 @@ from indi_multifocus.simulator import Simulator
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 20.0
 """For what is to happen at once, on the busiest of machines. Nothing is told right or wrong by the time it takes."""
+
+
+
+def libindi() -> tuple[int, ...]:
+    """The version of the libindi that is installed; (0,) where there is none."""
+    if shutil.which("indiserver") is None:
+        return (0,)
+    found = re.search(r"INDI Library: ([0-9.]+)", indiserver.usage())
+    assert found is not None, indiserver.usage()
+    return tuple(int(part) for part in found[1].split("."))
+
 
 T = TypeVar("T")
 Value = Union[float, str]
