@@ -128,7 +128,7 @@ class Restless:
             return (vector.device, vector.name, vector.state) == (device, POSITION, "Ok") and vector.number() == goal
 
         self._client.set(device, POSITION, FOCUS_ABSOLUTE_POSITION=goal)
-        return round(self._client.wait(arrived).number())
+        return round(self._client.wait(arrived, f"{device} to arrive").number())
 
 
 def soak_driver(polls: int) -> tuple[list[tuple[int, ...]], list[str]]:
@@ -144,10 +144,12 @@ def soak_driver(polls: int) -> tuple[list[tuple[int, ...]], list[str]]:
         client = connected_client(int(command[2]))
         stack.callback(client.close)
         client.get_properties()
-        client.wait(lambda vector: (vector.device, vector.name) == ("MultiFocus 2", "DEVICE_PORT_SCAN"))
+        client.wait(
+            lambda vector: (vector.device, vector.name) == ("MultiFocus 2", "DEVICE_PORT_SCAN"), "the definitions"
+        )
         for channel in CHANNELS:
             client.set(f"MultiFocus {channel}", "CONNECTION", CONNECT="On", DISCONNECT="Off")
-            client.wait(lambda vector: vector.name == "FOCUS_LINK_INFO")
+            client.wait(lambda vector: vector.name == "FOCUS_LINK_INFO", "the connection")
         driver, restless = child(server.pid), Restless(client)
         for tenth in range(1, 11):
             while simulator.polls < polls * tenth // 10:
