@@ -17,20 +17,20 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import DEADLINE_S, eventually
 
 from indi_multifocus.simulation.firmware import BUILDS, MEASUREMENT_S, Firmware, Uart, crc8
 from indi_multifocus.simulator import Simulator
 
 ROOT = Path(__file__).resolve().parents[2]
 TRANSCRIPTS = ROOT / "tests" / "support" / "transcripts"
-DEADLINE_S = 10.0
 # So fast that every move has arrived before the next command.
 FAST = 1e9
 BOTH = pytest.mark.parametrize("generation", [1, 2])
@@ -48,16 +48,6 @@ def transcript(generation: int, section: int) -> list[tuple[bytes, bytes]]:
         else:
             sections[-1].append((entry["send"].encode(), entry["reply"].encode()))
     return sections[section]
-
-
-def eventually(condition: Callable[[], Any], what: str) -> Any:
-    end = time.monotonic() + DEADLINE_S
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < end, f"in vain waited for {what}"
-        time.sleep(0.002)
 
 
 class Host:
@@ -724,6 +714,7 @@ def test_the_truth_about_a_move_can_be_asked_at_any_time() -> None:
         assert simulator.target(2) == -5000
         assert simulator.standstill(2) is None
         rested = eventually(lambda: simulator.standstill(2), "the arrival")
+        assert rested is not None
         # Exact: one interrupt to switch on, two for each microstep.
         assert rested - before >= 5000 * 16 * 2 / 3125 / 100
         assert rested <= time.monotonic()

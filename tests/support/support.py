@@ -35,6 +35,7 @@ from xml.sax.saxutils import escape, quoteattr
 import serial
 from ports import free_port
 from stream import Stream
+from waiting import DEADLINE_S, eventually, is_running
 
 from focus_cli import indiserver
 from indi_multifocus.driver import Driver
@@ -42,9 +43,8 @@ from indi_multifocus.settings.driver_settings import Settings
 from indi_multifocus.simulator import Simulator
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 20.0
-"""For what is to happen at once, on the busiest of machines. Nothing is told right or wrong by the time it takes."""
-
+T = TypeVar("T")
+Value = Union[float, str]
 
 
 def libindi() -> tuple[int, ...]:
@@ -54,21 +54,6 @@ def libindi() -> tuple[int, ...]:
     found = re.search(r"INDI Library: ([0-9.]+)", indiserver.usage())
     assert found is not None, indiserver.usage()
     return tuple(int(part) for part in found[1].split("."))
-
-
-T = TypeVar("T")
-Value = Union[float, str]
-
-
-def eventually(condition: Callable[[], T], what: str, within_s: float = DEADLINE_S) -> T:
-    """The first true value of `condition`; fails when there is none in time."""
-    end = time.monotonic() + within_s
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < end, f"in vain waited for {what}"
-        time.sleep(0.002)
 
 
 class Said(NamedTuple):
@@ -616,15 +601,6 @@ class IndiServer:
             text=True,
             timeout=DEADLINE_S,
         )
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] != b"Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 class Bridge:

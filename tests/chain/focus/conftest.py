@@ -15,33 +15,28 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Callable, Protocol
+from typing import Any, Callable, Protocol, TypeVar
 
 import Pyro4
 import pytest
 from ports import free_port
+from waiting import eventually
 
 from focus_cli import indiserver
 from indi_multifocus.simulator import Simulator
 
 PROJECT = Path(__file__).resolve().parents[3]
 PATIENCE_S = 30.0
+T = TypeVar("T")
 PROBES = {"28EFE61E0B0000B9": 21.0625, "28EFE61E0B0000BA": -3.5}
 
 
-def until(condition: Callable[[], Any], what: str = "the condition") -> Any:
-    """Wait for a true value and return it."""
-    end_s = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end_s:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.01)
-    raise AssertionError(f"{what}: not within {PATIENCE_S:.0f} s")
+def until(condition: Callable[[], T], what: str = "the condition") -> T:
+    """`eventually`, with the patience that a chain of five processes needs."""
+    return eventually(condition, what, PATIENCE_S, pause_s=0.01)
 
 
 def end(process: subprocess.Popen[Any]) -> None:
