@@ -24,6 +24,7 @@ from indi_multifocus.settings.configuration import MAX_STEPS, Config
 from . import codes
 from .indi_client import IndiClient, Value, Vector
 from .log import Log
+from .threads import keep_running
 
 ANSWER_S = 10.0
 """The driver never waits for the controller before it answers; so silence this long means that nobody is there."""
@@ -309,7 +310,7 @@ class Focusers:
         self._log = log
         self._connecting = threading.Lock()
         """One call connects or disconnects at a time."""
-        threading.Thread(target=self._keep_connected, name="reconnecting", daemon=True).start()
+        keep_running("reconnecting", self._keep_connected, log)
 
     # --- What is known --------------------------------------------------------------------------------------------
 

@@ -273,9 +273,7 @@ class Listener:
         now_s = time.monotonic()
         if now_s - self._tell_s > TELL_S:
             self._tell_s = now_s
-            self._log.warning(
-                f"{number} connections, the newest from {address}: of these the longest idle are closed"
-            )
+            self._log.warning(f"{number} connections, the newest from {address}: of these the longest idle are closed")
 
     def _receive(self, client: Client) -> None:
         data = client.sock.recv(literals.MAX_TEXT if client.introduced else literals.MAX_INTRODUCTION)

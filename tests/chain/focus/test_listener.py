@@ -18,6 +18,7 @@ from Pyro4 import socketutil
 from Pyro4.message import FLAGS_ONEWAY, MSG_CONNECT, MSG_CONNECTOK, MSG_INVOKE, MSG_RESULT, Message
 
 from focus_cli import listener
+from focus_cli.indi_client import IndiClient
 from focus_cli.listener import Listener, PyroDaemon
 from focus_cli.log import Log
 from focus_cli.threads import log_failures
@@ -282,3 +283,21 @@ def test_a_thread_that_fails_says_so_and_begins_anew(
         until(lambda: "the thread 'Pyro' failed and is started again: ZeroDivisionError" in port.output.getvalue())
     new.introduce()
     assert [client.ask() for client in (well, new)] == ["answer"] * 2
+
+
+def test_the_connection_to_the_indi_server_is_tried_again_whatever_fails(until: Callable[..., Any]) -> None:
+    output = io.StringIO()
+    client = IndiClient("127.0.0.1", 1, [], Log("test", stream=output))
+    ways = iter([PermissionError("on purpose"), MemoryError("on purpose")])
+
+    def connect() -> str:
+        failure = next(ways, None)
+        if failure is not None:
+            raise failure
+        return "nobody is there"
+
+    client._connect = connect  # type: ignore[method-assign]
+    client.start()
+    until(lambda: client.problem == "nobody is there")
+    client.close()
+    assert output.getvalue().count("the thread 'INDI connection' failed and is started again") == 2
