@@ -238,6 +238,7 @@ def _run(arguments: list[str]) -> int:
         directory = Directory(path)
         daemon = directory.daemon(config.daemon)
         machines = [directory.machine(name) for name in config.control_machines]
+        device_names(config)
     except ConfigError as error:
         print(f"focusd: {error}", file=sys.stderr)
         return 1

@@ -19,7 +19,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from indi_multifocus.settings.configuration import MAX_STEPS, Config
+from indi_multifocus.settings import device_name
+from indi_multifocus.settings.configuration import MAX_STEPS, Config, ConfigError
 
 from . import codes
 from .indi_client import IndiClient, Value, Vector
@@ -442,9 +443,14 @@ class Focusers:
 
 
 def device_names(config: Config) -> dict[int, str]:
-    """The INDI device of each channel: its label, or the prefix (INDIDEV, as the driver takes it) and its number."""
-    prefix = os.environ.get("INDIDEV") or "MultiFocus"
-    return {number: config.labels.get(number) or f"{prefix} {number}" for number in range(1, config.channels + 1)}
+    """The INDI device of each channel: its label, or the prefix (INDIDEV, as the driver takes it) and its number.
+
+    Raises ConfigError, whose text is one line for people.
+    """
+    try:
+        return device_name.device_names(config.channels, config.labels)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _steps(vector: Vector, element: str) -> int:

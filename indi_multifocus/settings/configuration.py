@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal, NoReturn, Optional, Union, get_args,
 import msgspec
 from msgspec import Meta, Struct
 
+from .device_name import CONTROL, EXPECTED, check_device_name
 from .regular_file import read_regular_file
 
 MAX_SIZE = 262144
@@ -30,19 +31,10 @@ MAX_SIZE = 262144
 MAX_STEPS = 9_999_999
 """The controller's protocol carries 7 digits."""
 
-MAX_LABEL_BYTES = 63
-"""libindi keeps a device's name in 64 bytes (MAXINDIDEVICE)."""
-
 Path = Union[str, "os.PathLike[str]"]
 
-_CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff"
-# In the names that INDI's command line tools take, . = ; and * have a meaning, in those of indiserver @ and
-# :, and a device's saved settings are a file that bears its name.
-_NOT_IN_LABEL = _CONTROL + r".=;*@:/\\" + '"'
-
-Text = Annotated[str, Meta(pattern=rf"^[^{_CONTROL}]*[^{_CONTROL} ][^{_CONTROL}]*\Z")]
-Host = Annotated[str, Meta(pattern=rf"^[^{_CONTROL} /]+\Z")]
-Label = Annotated[str, Meta(pattern=rf"^(?! )[^{_NOT_IN_LABEL}]+(?<! )\Z")]
+Text = Annotated[str, Meta(pattern=rf"^[^{CONTROL}]*[^{CONTROL} ][^{CONTROL}]*\Z")]
+Host = Annotated[str, Meta(pattern=rf"^[^{CONTROL} /]+\Z")]
 Address = Annotated[str, Meta(pattern=r"^[0-9A-Fa-f]{16}\Z")]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Baud = Literal[1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 230400]
@@ -116,9 +108,6 @@ _EXPECTED = {
     "indi_port": "a port number from 1 to 65535 is expected",
 }
 _EXPECTED_LIMITS = f"[lowest, highest] in whole steps from -{MAX_STEPS} to {MAX_STEPS} is expected"
-_EXPECTED_LABEL = (
-    f"a name of 1 to {MAX_LABEL_BYTES} bytes is expected, without . = ; * @ : / \\ \" and outer blanks"
-)
 _EXPECTED_PROBE = {
     "label": "a name for people is expected",
     "address": "the 16 hexadecimal digits of a probe are expected",
@@ -251,9 +240,11 @@ class _Parser:
         names = {f"MultiFocus {n}": n for n in range(1, channels + 1) if n not in labels}
         for channel, value in labels.items():
             where = ("labels", str(channel))
-            label = self._value(value, Label, where, _EXPECTED_LABEL)
-            if len(label.encode()) > MAX_LABEL_BYTES:
-                self._wrong(where, value, _EXPECTED_LABEL)
+            label = self._value(value, str, where, EXPECTED)
+            try:
+                check_device_name(label)
+            except ValueError as error:
+                self._wrong(where, value, str(error))
             if label in names:
                 self._wrong(where, value, f"another name is expected: channel {names[label]} has this one")
             names[label] = channel

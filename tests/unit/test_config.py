@@ -198,7 +198,8 @@ def test_limits_that_cannot_be_are_refused(limits: object, complaint: str) -> No
 
 
 @pytest.mark.parametrize(
-    "label", ["", " ", " a", "a ", "RASA.1", "a=b", "a;b", "*", "a@b", "a:b", "a/b", "\\", '"', "a\tb"]
+    "label",
+    ["", " ", " a", "a ", "RASA.1", "a=b", "a;b", "*", "a@b", "a:b", "a/b", "\\", '"', "a\tb", "a&b", "a'b", "-a"],
 )
 def test_a_label_that_is_no_name_of_an_INDI_device_is_refused(label: str) -> None:
     assert error_with(labels={"1": label}).startswith(
