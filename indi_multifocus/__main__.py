@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # the same functions; signal puts them into enumerations, and enum is slow to import
 
+HELP = """\
+usage: indi_multifocus [--help | --version]
+
+The INDI driver of the multi-channel focus controller. It speaks INDI on standard input and output, so it is not
+started by hand but by an INDI server:
+
+    indiserver indi_multifocus
+
+or by KStars, where MultiFocus is chosen among the focusers of an Ekos profile. Then any INDI client sees each channel
+as a focuser of its own.
+
+environment:
+  INDI_MULTIFOCUS_CONFIG  a JSON configuration (optional: port and settings are INDI properties)
+  INDIDEV                 what the names of the focusers begin with (MultiFocus)
+"""
 END_S = 3
 """To end in order takes less. The kernel ends a driver that is stuck, as in a line for a log that nobody reads."""
 
@@ -43,6 +58,11 @@ def main() -> int:
     if "--version" in sys.argv[1:]:
         print(f"indi_multifocus {__version__}")
         return 0
+    if sys.argv[1:]:
+        asked = sys.argv[1:] in (["-h"], ["--help"])
+        text = HELP if asked else f"indi_multifocus takes no {sys.argv[1]}\n\n{HELP}"
+        print(text, end="", file=None if asked else sys.stderr)
+        return 0 if asked else 2
     if sys.stderr is None:  # closed by whoever starts the driver: print would take standard output for it
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     else:

@@ -14,10 +14,13 @@ COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 SYSCONFDIR ?= /etc
 # Whatever the prefix: KStars and INDI Web Manager look here and nowhere else.
 INDIDATADIR ?= /usr/share/indi
-# The folder in PREFIX that PYTHON searches for packages.
-SITELIB ?= $(shell $(PYTHON) packaging/sitelib.py "$(PREFIX)")
+# Unless PYTHON is given it is the system's, which has the distribution's pyserial. `python3` on a user's PATH may be
+# another: pyenv's, conda's or a virtual environment's.
+SYSTEM_PYTHON := $(if $(filter file,$(origin PYTHON)),$(wildcard /usr/bin/python3))
+INTERPRETER := $(shell command -v $(firstword $(SYSTEM_PYTHON) $(PYTHON)))
+# The folder in PREFIX that this Python searches for packages.
+SITELIB ?= $(if $(INTERPRETER),$(shell $(INTERPRETER) packaging/sitelib.py "$(PREFIX)"))
 
-INTERPRETER = $(shell command -v $(PYTHON))
 COPY = install -D -p -m 0644
 MODULES := $(shell find indi_multifocus focus_cli -name '*.py')
 # The import paths of the observatory's scripts, of both generations.
@@ -33,13 +36,16 @@ define command
 	chmod 0755 $(DESTDIR)$(BINDIR)/$(1)
 endef
 
-install: install-python install-server install-client ## into PREFIX (/usr/local), below DESTDIR
+install: check-install install-python install-server install-client ## into PREFIX (/usr/local), below DESTDIR
 	# Else every start of the driver would compile it all: its user cannot write there. (rpm does this by itself.)
-	$(PYTHON) -m compileall -q $(if $(DESTDIR),-s $(DESTDIR) -p /) \
+	$(INTERPRETER) -m compileall -q $(if $(DESTDIR),-s $(DESTDIR) -p /) \
 	    $(addprefix $(DESTDIR)$(SITELIB)/,indi_multifocus focus_cli $(IMPORT_PATHS))
 	@[ -n "$(DESTDIR)" ] || sh packaging/after-install.sh "$(INTERPRETER)"
 
-install-python:
+check-install:
+	@sh packaging/before-install.sh "$(INTERPRETER)" $(addprefix $(DESTDIR),$(BINDIR) $(SITELIB) $(SYSCONFDIR) $(INDIDATADIR))
+
+install-python: check-install
 	for file in $(MODULES); do $(COPY) $$file $(DESTDIR)$(SITELIB)/$$file || exit; done
 	for path in $(IMPORT_PATHS); do \
 	    install -d $(DESTDIR)$(SITELIB)/$$path && \
@@ -77,6 +83,14 @@ install-portable:
 	$(COPY) portable.json $(DESTDIR)$(SYSCONFDIR)/focusd/portable.json
 	$(COPY) packaging/udev/61-portable-focuser.rules $(DESTDIR)$(UDEVDIR)/61-portable-focuser.rules
 
+# What may be empty when it is uninstalled; each folder before the one that it is in. The first folders of /usr and
+# /usr/local are the system's.
+EMPTIED = $(addprefix $(SITELIB)/,warwick/observatory warwick rockit/focuser rockit) $(SYSCONFDIR)/focusd \
+    $(INDIDATADIR) $(LIBEXECDIR) $(SYSUSERSDIR) \
+    $(foreach folder,$(UNITDIR) $(UDEVDIR) $(COMPLETIONDIR),$(folder) $(patsubst %/,%,$(dir $(folder)))) \
+    $(if $(filter /usr /usr/local,$(PREFIX)),,$(SITELIB) $(patsubst %/,%,$(dir $(SITELIB))) \
+        $(BINDIR) $(PREFIX)/lib $(PREFIX)/share $(filter $(PREFIX)/%,$(SYSCONFDIR)) $(PREFIX))
+
 uninstall: ## remove what install has put there; configurations and saved positions stay
 	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,indi_multifocus focusd multichannel_focusd focus) \
 	    $(DESTDIR)$(LIBEXECDIR)/indi-multifocus-server \
@@ -85,10 +99,8 @@ uninstall: ## remove what install has put there; configurations and saved positi
 	    $(DESTDIR)$(SYSUSERSDIR)/focusd.conf $(DESTDIR)$(UDEVDIR)/60-multifocus.rules \
 	    $(DESTDIR)$(INDIDATADIR)/indi_multifocus.xml $(DESTDIR)$(COMPLETIONDIR)/focus
 	rm -rf $(addprefix $(DESTDIR)$(SITELIB)/,indi_multifocus focus_cli $(IMPORT_PATHS))
-	# These may be others', too.
-	@for folder in warwick/observatory warwick rockit/focuser rockit; do \
-	    rmdir $(DESTDIR)$(SITELIB)/$$folder 2>/dev/null || true; \
-	done
+	# These may hold what is others'.
+	@for folder in $(EMPTIED); do rmdir $(DESTDIR)$$folder 2>/dev/null || true; done
 
 RPM_FILES := Makefile setup.cfg pyproject.toml README.md LICENSE CHANGELOG.md clasp.json portable.json test.json \
     indi_multifocus focus_cli packaging xml
@@ -112,4 +124,4 @@ rpm: ## the five rpm packages, into dist/
 	cp $(RPM_BUILD)/RPMS/noarch/*.rpm $(RPM_BUILD)/SRPMS/*.rpm $(RPM_DIR)/
 	rm -rf $(RPM_BUILD)
 
-.PHONY: install install-python install-server install-client install-clasp install-portable uninstall rpm
+.PHONY: install check-install install-python install-server install-client install-clasp install-portable uninstall rpm

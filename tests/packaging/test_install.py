@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import marshal
+import os
 import re
 import subprocess
 import sys
@@ -90,10 +91,55 @@ def test_make_uninstall_leaves_what_is_not_its_own(tmp_path: Path) -> None:
 
 
 def test_make_uninstall_leaves_nothing_else(tmp_path: Path) -> None:
-    install(tmp_path, "install")
-    install(tmp_path, "uninstall")
+    system, own = tmp_path / "system", tmp_path / "own"
+    for folder in ("etc", "usr/share", "usr/local/bin", "usr/local/share"):
+        (system / folder).mkdir(parents=True)
+    before = sorted(system.rglob("*"))
+    install(system, "install")
+    install(system, "uninstall")
+    left = set(system.rglob("*")).difference(before)
+    assert {path.name for path in left} <= {"lib", f"python3.{sys.version_info[1]}", "site-packages", "dist-packages"}
+    folders = [f"PREFIX={own}", f"INDIDATADIR={own}/indi", f"SYSCONFDIR={own}/etc", "DESTDIR=/"]
+    make("install", *folders)
+    make("uninstall", *folders)
+    assert not own.exists()
+
+
+def test_make_install_takes_the_system_s_Python_whatever_is_first_on_the_path(tmp_path: Path) -> None:
+    needs("/usr/bin/python3")
+    other = tmp_path / "pyenv" / "python3"
+    other.parent.mkdir()
+    other.write_text("#!/bin/sh\nexit 1\n")
+    other.chmod(0o755)
+    path = f"{other.parent}:{os.environ['PATH']}"
+    # Were PYTHON in the environment, somebody would have asked for it.
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHON"}
+    done = run(["make", "install", f"DESTDIR={tmp_path}"], cwd=PROJECT, env={**variables, "PATH": path})
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "usr/local/bin/focus").read_text().startswith("#!/usr/bin/python3\n")
+
+
+@pytest.mark.parametrize("python", ["", "/bin/false"])
+def test_make_install_without_a_Python_says_so_and_installs_nothing(tmp_path: Path, python: str) -> None:
+    done = run(["make", "install", f"DESTDIR={tmp_path}", f"PYTHON={python or 'python-of-old'}"], cwd=PROJECT)
+    assert done.returncode != 0
+    assert "is no Python 3.9 or later: install python3, or name another by PYTHON=" in done.stderr
     assert files(tmp_path) == []
-    assert not list(tmp_path.glob("usr/local/lib/python3*/*-packages/*"))
+
+
+def test_make_install_says_who_may_write_there(tmp_path: Path) -> None:
+    needs("/usr/bin/python3", root=True)
+    # By another user, who can read nothing of this project's.
+    done = subprocess.run(
+        ["sh", "-s", "/usr/bin/python3", str(tmp_path / "usr/local/bin")],
+        input=(PROJECT / "packaging/before-install.sh").read_bytes(),
+        capture_output=True,
+        timeout=30,
+        user=65534,
+        cwd="/",
+    )
+    assert done.returncode == 1
+    assert b"cannot be written: run it as root, as by 'sudo make install'" in done.stderr
 
 
 def complete(*words: str) -> list[str]:
