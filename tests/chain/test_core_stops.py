@@ -140,7 +140,7 @@ def test_a_controller_that_says_nothing_sensible_is_told_to_stop_at_once(
                 "the end of the abort",
             )
             client.wait_state(ONE, "FOCUS_LINK", "Ok")
-            client.wait_state(ONE, ABSOLUTE, "Idle")
+            client.wait(lambda: client.state(ONE, ABSOLUTE) == "Idle", f"the rest of the motor of one that {what}")
             client.move_and_wait(1, round(client.position(1)) - 5)
 
 
@@ -219,13 +219,16 @@ def test_a_slow_disk_delays_neither_a_move_nor_a_stop(
         client.connect(1, 2)
         set_out(client, simulator, 2)
         machine.switch("slow", True)
+        since = len(client.said)
         client.new(ONE, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 500})
         machine.wait_for_fsync()
         lines = Lines(simulator)
         abort(client, 2)
         wait_for_stop(simulator, lines, 2)
         set_out(client, simulator, 2)
-        assert client.state(ONE, "FOCUS_SYNC") == "Busy", "it is not on the disk"
+        client.settle(ONE)
+        synced = (ONE, "FOCUS_SYNC", "Ok")
+        assert not any(said[1:4] == synced for said in client.said[since:]), "it is not on the disk"
         machine.switch("slow", False)
-        client.wait_state(ONE, "FOCUS_SYNC", "Ok")
+        client.wait(lambda: any(said[1:4] == synced for said in client.said[since:]), "the answer to the sync")
         assert client.position(1) == 500
