@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # The environment is made anew when the project's metadata changes or another PYTHON is asked for.
 READY := .venv/ready-$(subst /,_,$(PYTHON))
-SOURCES := $(wildcard indi_multifocus focus_cli packaging/python/warwick tools tests)
+SOURCES := $(wildcard indi_multifocus focus_cli packaging/python/warwick packaging/python/rockit tools tests)
 
 .DEFAULT_GOAL := help
 # docs is also a folder.
@@ -26,7 +26,7 @@ help: ## show this list
 	@echo "make lint   ruff and mypy alone"
 	@echo "make setup  what the others do first: system packages and .venv (PYTHON=python3)"
 	@echo "make install    driver, focusd and focus into PREFIX (/usr/local), below DESTDIR if given; make uninstall"
-	@echo "make rpm        the four rpm packages, into dist"
+	@echo "make rpm        the five rpm packages, into dist"
 	@echo "make test-kstars   a real KStars uses the driver, in a virtual display (installs KStars)"
 	@echo "make clean  remove .venv and whatever else was made here"
 
@@ -54,7 +54,7 @@ bench: $(READY)
 	DRIVER=$${DRIVER:-$(BENCH)/bin/indi_multifocus} $(BIN)/python -m tools.bench $(BENCH_FLAGS)
 
 docs: $(READY)
-	$(BIN)/python tools/property_reference.py
+	$(BIN)/python -m tools.property_reference
 
 fuzz: $(READY)
 	@$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[focusd,test,fuzz]"

@@ -3,9 +3,11 @@
 
 focus.py      the command line; a Pyro client, knows nothing of INDI
 focusd.py     the Pyro object, who may call it, and the process around it
+listener.py   the TCP port: many clients, none of whom keeps another one waiting
+literals.py   the text of Pyro's messages, checked before it is parsed
 focusers.py   what the channels are asked to do, and with what result
 indi_client.py  the only file that knows pyindi-client
-server.py     an INDI server with the driver, where none runs; tether.py ends it with its parent
+server.py     an INDI server with the driver, where none runs
 directory.py  the observatory's names of daemons and machines
-codes.py, log.py, net.py, clone.py   result codes, messages, TCP connections, running from a git clone
+codes.py, log.py, net.py, threads.py, clone.py   result codes, messages, TCP connections, threads, running from a clone
 """

@@ -7,7 +7,7 @@ Used by focusd and focus once, at their start. A name is looked up
 2. in registry.json beside the configuration:
    {"daemons": {"my_focus": {"name": "my_focus_daemon", "host": "FocusPC", "port": 9000}},
     "machines": {"FocusPC": "10.0.0.2"}};
-3. in what is built in: the entries of rockit.common that test.json and clasp.json need.
+3. in what is built in: the entries of rockit.common that test.json, clasp.json and portable.json need.
 The first that has it decides.
 """
 
@@ -26,9 +26,10 @@ from indi_multifocus.settings.configuration import ConfigError
 REGISTRY = "registry.json"
 PACKAGES = ("warwick.observatory.common", "rockit.common")
 
-_MACHINES = {"LocalHost": "127.0.0.1", "CLASPTCS": "10.2.6.181"}
+_MACHINES = {"LocalHost": "127.0.0.1", "CLASPTCS": "10.2.6.181", "PortableTCS": "127.0.0.1"}
 _DAEMONS = {
     "clasp_focus": ("clasp_focus_daemon", "10.2.6.181", 9036),
+    "portable_focus": ("portable_focus_daemon", "127.0.0.1", 9036),
     "localhost_test": ("localhost_test_daemon", "127.0.0.1", 9000),
     "localhost_test2": ("localhost_test_daemon2", "127.0.0.1", 9001),
     "localhost_test3": ("localhost_test_daemon3", "127.0.0.1", 9002),

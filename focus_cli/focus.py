@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Callable
 
 from . import codes
+from .moving import HungUp, move
+from .streams import guarded
 
 if TYPE_CHECKING:
     from indi_multifocus.settings.configuration import Config
@@ -51,10 +53,11 @@ class Session:
         """A Pyro proxy of focusd, whose calls may take `timeout_s`; None: as long as they like."""
         import Pyro4
 
+        from . import literals
         from .directory import Directory
         from .net import watch_peer
 
-        Pyro4.config.SERIALIZER = "serpent"
+        literals.install()
         with Pyro4.Proxy(Directory(self._path).daemon(self._config.daemon).uri) as proxy:
             proxy._pyroTimeout = ANSWER_S
             proxy._pyroBind()
@@ -62,12 +65,19 @@ class Session:
             watch_peer(proxy._pyroConnection.sock)
             yield proxy
 
-    def channel(self, text: str) -> int:
-        """A channel's number. Raises UsageError."""
-        number = _whole(text)
+    def channel(self, arguments: list[str], others: int = 0) -> tuple[int, list[str]]:
+        """The channel that `arguments` begin with, and the `others` arguments that follow. Raises UsageError.
+
+        Where there is one channel, its number may be left out, as with rockit-astro/focusd.
+        """
+        if len(arguments) == others and len(self.channels) == 1:
+            return 1, arguments
+        if len(arguments) != others + 1:
+            raise UsageError
+        number = _whole(arguments[0])
         if number not in self.channels:
             raise UsageError
-        return number
+        return number, arguments[1:]
 
 
 # --- The commands: each gets the session and its arguments, and returns a code ------------------------------------
@@ -75,26 +85,26 @@ class Session:
 
 def set_position(session: Session, arguments: list[str]) -> int:
     """`set <channel> <steps>`"""
-    channel, steps = _two(arguments)
-    return _move(session, session.channel(channel), _whole(steps), offset=False)
+    channel, (steps,) = session.channel(arguments, 1)
+    return _move(session, channel, _whole(steps), offset=False)
 
 
 def offset_position(session: Session, arguments: list[str]) -> int:
     """`offset <channel> <delta>`"""
-    channel, delta = _two(arguments)
-    return _move(session, session.channel(channel), _whole(delta), offset=True)
+    channel, (delta,) = session.channel(arguments, 1)
+    return _move(session, channel, _whole(delta), offset=True)
 
 
 def stop(session: Session, arguments: list[str]) -> int:
     """`stop <channel>`"""
-    channel = session.channel(_one(arguments))
+    channel, _ = session.channel(arguments)
     with session.focusd() as focusd:
         return int(focusd.stop_channel(channel))
 
 
 def zero(session: Session, arguments: list[str]) -> int:
     """`zero <channel>`"""
-    channel = session.channel(_one(arguments))
+    channel, _ = session.channel(arguments)
     with session.focusd() as focusd:
         return int(focusd.reset_home_position(channel))
 
@@ -153,7 +163,7 @@ def print_status(session: Session, arguments: list[str]) -> int:
     print(f"Data received {style.bold(_date(status))}:")
     for channel in session.channels:
         print(f"Channel {channel}: {_channel_status(status, channel, style)}")
-    if "fans_enabled" in status:
+    if "fans_enabled" in status and status.get("fans_available", True):  # the old focusd does not say which
         print(f"OTA fans: {style.bold('ENABLED' if status['fans_enabled'] else 'DISABLED')}")
     if labels:
         print("Temperature probes:")
@@ -166,13 +176,13 @@ def print_status(session: Session, arguments: list[str]) -> int:
 
 
 COMMANDS: dict[str, tuple[Callable[[Session, list[str]], int], str, str]] = {
-    "set": (set_position, "({channels}) <step position>", "move to a given absolute position"),
-    "offset": (offset_position, "({channels}) <step delta>", "move by a given number of steps"),
-    "stop": (stop, "({channels})", "stop moving"),
+    "set": (set_position, "{channel} <step position>", "move to a given absolute position"),
+    "offset": (offset_position, "{channel} <step delta>", "move by a given number of steps"),
+    "stop": (stop, "{channel}", "stop moving"),
     "status": (print_status, "", "print a human-readable summary of the focuser status"),
     "json": (print_json, "", "print a machine-readable summary of the focuser status"),
     "fans": (enable_fans, "(enable|disable)", "turn the OTA fans on or off"),
-    "zero": (zero, "({channels})", "call the current position 0"),
+    "zero": (zero, "{channel}", "call the current position 0"),
     "init": (initialize, "", "connect to the focuser"),
     "kill": (shutdown, "", "disconnect from the focuser"),
     "list-channels": (list_channels, "", "print the channels of the configuration"),
@@ -186,27 +196,11 @@ ENGINEERING = ("zero", "init", "kill", "list-channels")
 def _move(session: Session, channel: int, steps: int, *, offset: bool) -> int:
     if abs(steps) >= 10**15:  # further than any motor, and than some text a message should carry
         return codes.POSITION_OUTSIDE_LIMITS
-    try:
-        with session.focusd(timeout_s=None) as focusd:
-            return int(focusd.set_focus(channel, steps, offset=True) if offset else focusd.set_focus(channel, steps))
-    except KeyboardInterrupt:
-        return _interrupted(session, channel)
 
+    def order(focusd: Any) -> int:
+        return int(focusd.set_focus(channel, steps, offset=True) if offset else focusd.set_focus(channel, steps))
 
-def _interrupted(session: Session, channel: int) -> int:
-    """Ctrl-C: stop the channel, whatever else the user types meanwhile."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        print(f"\nstopping channel {channel}", flush=True)
-    except OSError:
-        pass
-    with session.focusd() as focusd:
-        code = int(focusd.stop_channel(channel))
-    if code != codes.SUCCEEDED:
-        print(f"channel {channel} could not be stopped")
-        return code
-    print(f"channel {channel} is stopped")
-    return codes.TERMINATED
+    return move(session, channel, order)
 
 
 # --- Showing ------------------------------------------------------------------------------------------------------
@@ -259,12 +253,6 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-def _two(arguments: list[str]) -> tuple[str, str]:
-    if len(arguments) != 2:
-        raise UsageError
-    return arguments[0], arguments[1]
-
-
 def _one(arguments: list[str]) -> str:
     if len(arguments) != 1:
         raise UsageError
@@ -314,6 +302,10 @@ def _print_help() -> None:
         for name, (_, _, purpose) in COMMANDS.items():
             if (name in ENGINEERING) is engineering:
                 print(f"   {name:<13} {purpose}")
+    print(
+        "\nCtrl-C (or SIGTERM, SIGQUIT) during set or offset stops that channel."
+        "\nA terminal or network that is lost lets the motor go on to its target."
+    )
 
 
 def _run(arguments: list[str]) -> int:
@@ -343,7 +335,8 @@ def _run_command(name: str, arguments: list[str]) -> int:
         print(f"{_script()}: {error}", file=sys.stderr)
         return codes.FAILED
     except UsageError:
-        shown = usage.format(channels="|".join(map(str, session.channels)))
+        one = len(session.channels) == 1
+        shown = usage.format(channel="[1]" if one else f"({'|'.join(map(str, session.channels))})")
         print(f"usage: {_script()} {name} {shown}".rstrip())
         return codes.USAGE
     if code != codes.SUCCEEDED:
@@ -373,16 +366,15 @@ def _call(command: Callable[[Session, list[str]], int], session: Session, argume
 
 def main() -> int:
     """Entry point; returns the exit status."""
-    try:
-        code = _run(sys.argv[1:])
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        code = codes.TERMINATED
-    except BrokenPipeError:
-        # Nobody reads it any more; nor what Python would say of that at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        code = codes.FAILED
-    return code & 0xFF
+    with guarded() as output:
+        try:
+            code = _run(sys.argv[1:])
+        except KeyboardInterrupt:
+            code = codes.TERMINATED
+        except HungUp:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGHUP)
+        return output.settle(_script(), code) & 0xFF
 
 
 if __name__ == "__main__":

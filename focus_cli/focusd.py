@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """focusd: the documented Pyro interface of the focusers, and the process around it. `focusd <config.json>`.
 
-`FocusDaemon` is what Pyro clients see. Pyro calls it in a thread for each connected client, so `set_focus` may block in
-as many of them as there are channels while others ask and stop. Here a caller's right and arguments are checked; what a
-call does is in focusers.py.
+`FocusDaemon` is what Pyro clients see. Each call of a control machine has a thread of its own (listener.py), so
+`set_focus` may block in as many of them as there are channels while others ask and stop. Here a caller's right and
+arguments are checked; what a call does is in focusers.py.
 
 The main thread sets everything up, then sleeps until a signal ends the process.
 """
@@ -18,9 +18,7 @@ import os
 import signal
 import socket
 import sys
-import threading
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Callable, TextIO, TypeVar, cast
 
 import Pyro4
@@ -32,20 +30,14 @@ from . import codes
 from .directory import Daemon, Directory
 from .focusers import Focusers, device_names
 from .indi_client import IndiClient
+from .listener import Address, Listener, PyroDaemon, address_of
 from .log import Log
-from .net import watch_peer
 from .server import Server, ServerError, answers, is_this_machine
+from .streams import Messages, guarded, relay
+from .threads import log_failures
 
-THREADS = 250
-"""Clients that may be connected at the same time; each takes a thread while it is."""
-HANDSHAKE_S = 10.0
-"""Who connects and says nothing is cut off after this."""
-CLIENT_IDLE_S = 3600.0
-"""A client that is connected and calls nothing for this long has forgotten us; it can connect again."""
 START_S = 2.0
 """The first answer waits this long for the driver to say what state it is in."""
-MAX_MESSAGE = 100_000
-"""Largest call in bytes; a real one has some 300."""
 
 Method = TypeVar("Method", bound=Callable[..., int])
 
@@ -66,19 +58,14 @@ def _controls(method: Method) -> Method:
 class FocusDaemon:
     """The Pyro object: all its public methods. A wrong kind of argument is a TypeError at the caller's."""
 
-    def __init__(self, focusers: Focusers, control_addresses: list[str], labels: Mapping[str, str]) -> None:
+    def __init__(self, focusers: Focusers, control: Iterable[Address], labels: Mapping[str, str]) -> None:
         self._focusers = focusers
-        self._control = frozenset(ipaddress.ip_address(address) for address in control_addresses)
+        self._control = frozenset(control)
         self._labels = dict(labels)
 
     def _is_allowed(self, peer: tuple[Any, ...] | None) -> bool:
         """Whether a client at this socket address may change anything."""
-        if not peer:
-            return False  # gone already
-        address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
-        return address in self._control
+        return peer is not None and len(peer) > 0 and address_of(peer) in self._control  # without: gone already
 
     def report_status(self) -> dict[str, object]:
         """What is known of the focusers; for anyone."""
@@ -146,73 +133,17 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-class _Serpent(Pyro4.util.SerpentSerializer):  # type: ignore[misc]
-    """Pyro's serializer, in which a call is as large as MAX_MESSAGE allows, also one that came compressed."""
-
-    def deserializeData(self, data: bytes, compressed: bool = False) -> object:
-        """What a client says when it connects."""
-        return super().deserializeData(_expanded(data) if compressed else data)
-
-    def deserializeCall(self, data: bytes, compressed: bool = False) -> object:
-        """A call."""
-        return super().deserializeCall(_expanded(data) if compressed else data)
-
-
-def _expanded(data: bytes) -> bytes:
-    expander = zlib.decompressobj()
-    expanded = expander.decompress(data, MAX_MESSAGE)
-    if not expander.eof:
-        raise ValueError(f"a call of more than {MAX_MESSAGE} bytes")
-    return expanded
-
-
-class PyroServer(Pyro4.Daemon):  # type: ignore[misc]
-    """Pyro's listener, with connections that do not last for ever."""
-
-    def _Daemon__deserializeBlobArgs(self, message: object) -> None:
-        """Pyro's own would hand what a client sent to `marshal`, which is not made for that."""
-        raise Pyro4.errors.SerializeError("calls that are to be kept serialized are not accepted")
-
-    def validateHandshake(self, conn: Any, data: object) -> str:
-        """A client has connected."""
-        watch_peer(conn.sock)
-        conn.sock.settimeout(CLIENT_IDLE_S)
-        return "hello"
-
-
-def _configure_pyro() -> None:
-    """Whatever PYRO_… variables there are in the environment."""
-    settings = Pyro4.config
-    settings.reset(useenvironment=False)
-    settings.SERVERTYPE = "thread"
-    settings.SERIALIZERS_ACCEPTED = {"serpent"}
-    settings.REQUIRE_EXPOSE = True
-    settings.THREADPOOL_SIZE = THREADS
-    settings.COMMTIMEOUT = HANDSHAKE_S
-    settings.MAX_MESSAGE_SIZE = MAX_MESSAGE
-    settings.SOCK_NODELAY = True
-    settings.PREFER_IP_VERSION = 0
-    serpent = _Serpent()
-    Pyro4.util._serializers["serpent"] = Pyro4.util._serializers_by_id[serpent.serializer_id] = serpent
-
-
-def _listen(daemon: Daemon) -> PyroServer:
-    """Raises OSError."""
-    _configure_pyro()
-    return PyroServer(host=daemon.host, port=daemon.port)
-
-
-def _keep_chatter_out() -> TextIO:
+def _keep_chatter_out() -> Messages:
     """Turn standard output and error away from what libraries print; returns where our messages go: standard error.
 
     libindi's client prints on them ("creating new connection…"), and so does the observatory's log module.
     """
-    stream = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
+    stream = Messages(os.dup(2))
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     os.close(nowhere)
-    sys.stderr = stream
+    sys.stderr = cast(TextIO, stream)
     faulthandler.enable(stream)
     return stream
 
@@ -247,17 +178,18 @@ class _Signals:
         os.read(self._read, 1)
 
 
-def _serve(config: Config, config_path: str, daemon: Daemon, machines: list[str], log: Log, stream: TextIO) -> str:
+def _serve(config: Config, config_path: str, daemon: Daemon, machines: list[str], log: Log, stream: Messages) -> str:
     """Serve until a signal comes; returns why it could not, or ""."""
     signals = _Signals()
+    log_failures(log)
     try:
-        listener = _listen(daemon)
+        pyro = PyroDaemon(daemon.host, daemon.port)
     except OSError as error:
         return f"cannot listen on {daemon.host}:{daemon.port}: {error.strerror or error}"
     server = None
     if not answers(config.indi_host, config.indi_port) and is_this_machine(config.indi_host):
         try:
-            server = Server(config_path, config.indi_port, log, stream.fileno())
+            server = Server(config_path, config.indi_port, log, relay(stream))
         except ServerError as error:
             return str(error)
         server.start()
@@ -267,8 +199,9 @@ def _serve(config: Config, config_path: str, daemon: Daemon, machines: list[str]
         focusers = Focusers(config, client, log)
         focusers.wait_until_known(START_S)
         labels = {name: probe.label for name, probe in config.temperature_probes.items()}
-        listener.register(FocusDaemon(focusers, machines, labels), daemon.name)
-        threading.Thread(target=listener.requestLoop, name="Pyro", daemon=True).start()
+        control = {ipaddress.ip_address(address) for address in machines}
+        pyro.register(FocusDaemon(focusers, control, labels), daemon.name)
+        Listener(pyro, control.__contains__, log).start()
         log.info(
             f"focusd {__version__} serves {daemon.uri} by "
             f"{'its own' if server else 'the'} INDI server {config.indi_host}:{config.indi_port}"
@@ -287,7 +220,11 @@ def _serve(config: Config, config_path: str, daemon: Daemon, machines: list[str]
 
 def main() -> int:
     """Entry point; returns the exit status."""
-    arguments = sys.argv[1:]
+    with guarded() as output:
+        return output.settle("focusd", _run(sys.argv[1:]))
+
+
+def _run(arguments: list[str]) -> int:
     if arguments == ["--version"]:
         print(f"focusd {__version__}")
         return 0
@@ -301,12 +238,13 @@ def main() -> int:
         directory = Directory(path)
         daemon = directory.daemon(config.daemon)
         machines = [directory.machine(name) for name in config.control_machines]
+        device_names(config)
     except ConfigError as error:
         print(f"focusd: {error}", file=sys.stderr)
         return 1
     observatory = directory.log()
     stream = _keep_chatter_out()
-    problem = _serve(config, path, daemon, machines, Log(config.log_name, observatory, stream), stream)
+    problem = _serve(config, path, daemon, machines, Log(config.log_name, observatory, cast(TextIO, stream)), stream)
     if problem:
         print(f"focusd: {problem}", file=stream)
         return 1

@@ -19,11 +19,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from indi_multifocus.settings.configuration import MAX_STEPS, Config
+from indi_multifocus.settings import device_name
+from indi_multifocus.settings.configuration import Config, ConfigError
+from indi_multifocus.settings.driver_settings import WHOLE_RANGE
 
 from . import codes
 from .indi_client import IndiClient, Value, Vector
 from .log import Log
+from .threads import keep_running
 
 ANSWER_S = 10.0
 """The driver never waits for the controller before it answers; so silence this long means that nobody is there."""
@@ -74,7 +77,7 @@ class Channel:
         """`limits`: lowest and highest position of the configuration; a driver that we only joined may not know it."""
         self.number = number
         self.device = device
-        self._limits = limits or (-MAX_STEPS, MAX_STEPS)
+        self._limits = limits or WHOLE_RANGE
         self.wanted = False
         """Connected by us, and to be connected again when the driver comes back."""
         self._client = client
@@ -309,7 +312,7 @@ class Focusers:
         self._log = log
         self._connecting = threading.Lock()
         """One call connects or disconnects at a time."""
-        threading.Thread(target=self._keep_connected, name="reconnecting", daemon=True).start()
+        keep_running("reconnecting", self._keep_connected, log)
 
     # --- What is known --------------------------------------------------------------------------------------------
 
@@ -321,6 +324,7 @@ class Focusers:
             report: dict[str, object] = {"status": int(online)}
             if online:
                 fan = self.channels[1].vector("FAN")
+                report["fans_available"] = fan is not None
                 report["fans_enabled"] = fan is not None and fan.values.get("INDI_ENABLED") is True
                 report["temperature"] = self._temperatures()
             for number, state in states.items():
@@ -440,9 +444,14 @@ class Focusers:
 
 
 def device_names(config: Config) -> dict[int, str]:
-    """The INDI device of each channel: its label, or the prefix (INDIDEV, as the driver takes it) and its number."""
-    prefix = os.environ.get("INDIDEV") or "MultiFocus"
-    return {number: config.labels.get(number) or f"{prefix} {number}" for number in range(1, config.channels + 1)}
+    """The INDI device of each channel: its label, or the prefix (INDIDEV, as the driver takes it) and its number.
+
+    Raises ConfigError, whose text is one line for people.
+    """
+    try:
+        return device_name.device_names(config.channels, config.labels)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _steps(vector: Vector, element: str) -> int:

@@ -26,6 +26,7 @@ import PyIndi
 
 from .log import Log
 from .net import watch_peer
+from .threads import keep_running
 
 CONNECT_TIMEOUT_S = 2.0
 DISCONNECT_S, LAST_WORDS_S = 1.0, 0.05
@@ -67,20 +68,20 @@ class IndiClient:
         self._sending = threading.Lock()
         self._socket: socket.socket | None = None
         self._library = _Library(self)
-        self._thread = threading.Thread(target=self._keep_connected, name="INDI connection", daemon=True)
+        self._thread: threading.Thread | None = None
 
     # --- For every thread -----------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to connect; returns at once."""
-        self._thread.start()
+        self._thread = keep_running("INDI connection", self._keep_connected, self._log)
 
     def close(self) -> None:
         """Disconnect for good; whoever waits is woken and sees `closed`."""
         with self.changed:
             self.closed = True
             self.changed.notify_all()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join(timeout=2.0)
 
     def vector(self, device: str, name: str) -> Vector | None:

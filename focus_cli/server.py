@@ -2,9 +2,11 @@
 """An indiserver with the driver, owned by focusd: started with it, started again when it ends, and ended with it.
 
 Used by focusd.py where no INDI server answers. `start` and `stop` are for its main thread; a thread of the server's own
-starts the process and waits for it, because the kernel ties a child to the thread that started it (see tether.py).
+starts the process and waits for it. indiserver restarts a driver that ends, 10 times; then it ends itself and is
+started anew here, with back-off. So it is when it cannot be started, as in the middle of an upgrade of its package.
 
-indiserver restarts a driver that ends, 10 times; then it ends itself and is started anew here, with back-off.
+setpriv (util-linux) has the kernel end indiserver when the thread that started it has ended, however focusd ended.
+indiserver's drivers notice by themselves: their input ends.
 """
 
 from __future__ import annotations
@@ -19,14 +21,21 @@ import threading
 import time
 from pathlib import Path
 
+from . import indiserver
 from .log import Log
+from .threads import keep_running
 
-FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
+FIRST_RETRY_S, LAST_RETRY_S = 0.5, 10.0
+WELL_AFTER_S = 30.0
+"""An indiserver that has run for this long was well: its end is a new failure, said and retried as such."""
 END_WITHIN_S = 0.8
 ANSWER_WITHIN_S = 5.0
 
 PACKAGE = Path(__file__).resolve().parent
 DRIVER = "indi_multifocus"
+
+UNLESS_ORPHAN = '[ "$PPID" = "$0" ] && exec "$@"'
+"""For sh: run a command, unless focusd ended before the kernel was asked to end that with it."""
 
 
 class ServerError(Exception):
@@ -50,7 +59,7 @@ class Server:
         self._find_driver()
         self._ending = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._keep_running, name="indiserver", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def _find_driver(self) -> None:
         """Let indiserver find the driver on its PATH: this clone's, or the console script beside this Python."""
@@ -69,7 +78,7 @@ class Server:
 
     def start(self) -> None:
         """Start it; returns when it answers, or after a few seconds."""
-        self._thread.start()
+        self._thread = keep_running("indiserver", self._keep_running, self._log)
         end_s = time.monotonic() + ANSWER_WITHIN_S
         while time.monotonic() < end_s and not answers("127.0.0.1", self._port):
             self._ending.wait(0.02)
@@ -77,44 +86,54 @@ class Server:
     def stop(self) -> None:
         """End it and its driver; returns when they are gone, within some 2 s."""
         self._ending.set()
-        process = self._process
-        if process is None:
-            return
-        # The group: a driver that does not notice its server's end is in it.
-        if not _end_group(process.pid, signal.SIGTERM):
-            _end_group(process.pid, signal.SIGKILL)
-        self._thread.join(timeout=END_WITHIN_S)
+        if self._process is not None:
+            _end_all(self._process.pid)
+        if self._thread is not None:
+            self._thread.join(timeout=END_WITHIN_S)
 
     def _keep_running(self) -> None:
-        retry_s = FIRST_RETRY_S
+        retry_s, said = FIRST_RETRY_S, ""
         while not self._ending.is_set():
             started_s = time.monotonic()
-            self._process = process = self._run()
-            if self._ending.is_set():  # while it was being started
-                _end_group(process.pid, signal.SIGKILL)
-            status = process.wait()
+            problem = self._run()
             if self._ending.is_set():
                 return
-            how = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
-            self._log.error(f"indiserver ended ({how}); it is started again")
-            if time.monotonic() - started_s > LAST_RETRY_S:
-                retry_s = FIRST_RETRY_S
+            if time.monotonic() - started_s > WELL_AFTER_S:
+                retry_s, said = FIRST_RETRY_S, ""
+            if problem != said:
+                self._log.error(f"indiserver {problem}; it is started again until it runs")
+                said = problem
             self._ending.wait(retry_s)
             retry_s = min(retry_s * 2, LAST_RETRY_S)
 
-    def _run(self) -> subprocess.Popen[bytes]:
-        command = ["indiserver", "-p", str(self._port)]
-        usage = subprocess.run(["indiserver"], capture_output=True, check=False, stdin=subprocess.DEVNULL).stderr
-        if b"-u path" in usage:  # two servers cannot share the local socket; older ones have none
-            command += ["-u", f"/tmp/indiserver-focusd-{os.getpid()}"]
-        return subprocess.Popen(
-            [sys.executable, "-I", "-S", str(PACKAGE / "tether.py"), str(os.getpid()), *command, DRIVER],
-            stdin=subprocess.DEVNULL,
-            stdout=self._stderr,
-            stderr=self._stderr,
-            env=self._environment,
-            start_new_session=True,  # Ctrl-C is for focusd, which then ends it
-        )
+    def _run(self) -> str:
+        """Start it and wait for its end; returns how it ended, or why it could not begin."""
+        if shutil.which("indiserver", path=self._environment["PATH"]) is None:
+            return "is not installed any more"
+        try:
+            command = indiserver.command(self._port, f"/tmp/indiserver-focusd-{os.getpid()}")
+            self._process = process = subprocess.Popen(
+                [*_tether(), *command, DRIVER],
+                stdin=subprocess.DEVNULL,
+                stdout=self._stderr,
+                stderr=self._stderr,
+                env=self._environment,
+                start_new_session=True,  # Ctrl-C is for focusd, which then ends it
+            )
+        except OSError as error:
+            return f"cannot be started ({error})"
+        if self._ending.is_set():  # while it was being started
+            _end_group(process.pid, signal.SIGKILL)
+        status = process.wait()
+        _end_all(process.pid)  # a driver that has not noticed has the port
+        return f"ended ({f'exit status {status}' if status >= 0 else signal.Signals(-status).name})"
+
+
+def _tether() -> list[str]:
+    """The beginning of a command that ends with this process. Without setpriv it lives on when focusd is killed."""
+    if shutil.which("setpriv") is None:
+        return []
+    return ["setpriv", "--pdeathsig", "KILL", "sh", "-c", UNLESS_ORPHAN, str(os.getpid())]
 
 
 def answers(host: str, port: int) -> bool:
@@ -140,6 +159,12 @@ def is_this_machine(host: str) -> bool:
                 continue
             return True
     return False
+
+
+def _end_all(group: int) -> None:
+    """End every process of the group, one that does not want to by force."""
+    if not _end_group(group, signal.SIGTERM):
+        _end_group(group, signal.SIGKILL)
 
 
 def _end_group(group: int, number: int) -> bool:

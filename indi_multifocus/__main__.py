@@ -18,7 +18,24 @@ from . import __version__
 from .driver import Driver
 from .settings.driver_settings import SettingsError, load_settings
 
+DESCRIPTION = """\
+The INDI driver of the multi-channel focus controller. It speaks INDI on standard input and output, so it is not
+started by hand but by an INDI server:
+
+    indiserver indi_multifocus
+
+or by KStars, where MultiFocus is chosen among the focusers of an Ekos profile. Then any INDI client sees each channel
+as a focuser of its own."""
+
+ENVIRONMENT = """\
+environment:
+  INDI_MULTIFOCUS_CONFIG  a JSON configuration (optional: port and settings are INDI properties)
+  INDIDEV                 what the names of the focusers begin with (MultiFocus)
+  INDICONFIG              the file of the saved settings (~/.indi/<device>_config.xml)"""
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+log = logging.getLogger("indi_multifocus")
 
 
 class _LogHandler(logging.Handler):
@@ -37,30 +54,45 @@ class _LogHandler(logging.Handler):
 
 def main() -> int:
     """Run the driver; returns the exit status."""
+    _open_missing_streams()
     parser = argparse.ArgumentParser(
         prog="indi_multifocus",
-        description="INDI driver for the multi-channel focus controller. indiserver starts it: it speaks INDI on "
-        "standard input and output.",
-        epilog="Environment: INDI_MULTIFOCUS_CONFIG names a JSON configuration, INDIDEV replaces the first word of the "
-        "devices' names, INDICONFIG names the file of saved settings.",
+        description=DESCRIPTION,
+        epilog=ENVIRONMENT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"indi_multifocus {__version__}")
     parser.parse_args()
-    # A signal is seen by `select` in the main thread, whichever thread the kernel gives it to: the handler of the
-    # standard library writes it to this pipe at once, in any thread.
-    signals, wakeup = os.pipe()
-    os.set_blocking(wakeup, False)
-    for number in SIGNALS:
-        signal.signal(number, lambda *_: None)
-    signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
     logging.basicConfig(handlers=[_LogHandler()], format="%(message)s", level=logging.INFO)
     try:
         settings = load_settings()
     except SettingsError as error:
-        print(f"indi_multifocus: {error}", file=sys.stderr)
+        log.error("%s", error)
         return 1
-    driver = Driver(settings, signals=signals)
-    return driver.run()
+    return Driver(settings, signals=_signals()).run()
+
+
+def _open_missing_streams() -> None:
+    """Let no file that is opened later take the number of a standard stream which whoever started us has closed."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _signals() -> int:
+    """A file descriptor that becomes readable when a signal comes.
+
+    A handler alone is not enough: Python runs it in the main thread, which would not wake up for it where the kernel
+    gives the signal to another thread.
+    """
+    signals, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
+    signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: None)
+    return signals
 
 
 if __name__ == "__main__":

@@ -87,6 +87,7 @@ class Driver:
         self._attempt = 0
         """The attempt to open the link that counts; 0 while nobody wants it open."""
         self._link = LinkProperties(settings)
+        self._names = settings.device_names()
         self._device_properties: dict[int, DeviceProperties] = {}
         self._configs: list[ConfigProcess] = []
         self._simulator: Simulator | None = None
@@ -104,7 +105,7 @@ class Driver:
         probe = next((probe for probe in settings.probes if probe.channel == channel), None)
         focuser = Focuser(
             channel,
-            settings.device_names[channel - 1],
+            self._names[channel],
             self._output,
             self._controller,
             travel=limits or settings.default_travel,

@@ -11,19 +11,17 @@ if [ "$(id -u)" -eq 0 ]; then
     if [ -S /run/udev/control ]; then udevadm control --reload && udevadm trigger --subsystem-match=tty || true; fi
 fi
 
+echo "installed for $1 ($("$1" -V)); PYTHON=… make install takes another"
 command -v indiserver >/dev/null ||
-    echo "indiserver is missing: install indi-bin (Debian, Ubuntu) or libindi (Fedora)"
+    echo "missing: indiserver. Install indi-bin (Debian, Ubuntu) or libindi (Fedora); KStars brings it along"
 "$1" - <<'END'
+import sys
 from importlib.util import find_spec
 
-needs = {
-    "the driver": {"serial": "pyserial"},
-    "a configuration file": {"msgspec": "msgspec"},
-    "focus": {"Pyro4": "Pyro4"},
-    "focusd": {"PyIndi": "pyindi-client"},
-}
-for what, packages in needs.items():
-    for module, package in packages.items():
-        if find_spec(module) is None:
-            print(f"{what} needs the Python package {package}, which is missing")
+if find_spec("serial") is None:
+    print("missing: pyserial, for", sys.executable + ". Install python3-serial (Debian, Ubuntu) or python3-pyserial (Fedora)")
+names = {"msgspec": "msgspec", "Pyro4": "Pyro4", "PyIndi": "pyindi-client"}
+missing = [name for module, name in names.items() if find_spec(module) is None]
+if missing:
+    print("optional, not needed with KStars: focusd, focus and a JSON configuration also want", ", ".join(missing))
 END

@@ -14,14 +14,17 @@ COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 SYSCONFDIR ?= /etc
 # Whatever the prefix: KStars and INDI Web Manager look here and nowhere else.
 INDIDATADIR ?= /usr/share/indi
-# The folder in PREFIX that PYTHON searches for packages.
-SITELIB ?= $(shell $(PYTHON) packaging/sitelib.py "$(PREFIX)")
+# Unless PYTHON is given it is the system's, which has the distribution's pyserial. `python3` on a user's PATH may be
+# another: pyenv's, conda's or a virtual environment's.
+SYSTEM_PYTHON := $(if $(filter file,$(origin PYTHON)),$(wildcard /usr/bin/python3))
+INTERPRETER := $(shell command -v $(firstword $(SYSTEM_PYTHON) $(PYTHON)))
+# The folder in PREFIX that this Python searches for packages.
+SITELIB ?= $(if $(INTERPRETER),$(shell $(INTERPRETER) packaging/sitelib.py "$(PREFIX)"))
 
-INTERPRETER = $(shell command -v $(PYTHON))
 COPY = install -D -p -m 0644
 MODULES := $(shell find indi_multifocus focus_cli -name '*.py')
-# The import path of the observatory's scripts.
-WARWICK := warwick/observatory/multifocus
+# The import paths of the observatory's scripts, of both generations.
+IMPORT_PATHS := warwick/observatory/multifocus rockit/focuser/multichannel
 # What is made from a template: paths and names filled in.
 FILLED = sed -e 's|/usr/bin/|$(BINDIR)/|g' -e 's|/usr/libexec/|$(LIBEXECDIR)/|g' \
     -e 's|/etc/focusd/|$(SYSCONFDIR)/focusd/|g' -e 's|@PYTHON@|$(INTERPRETER)|g' -e 's|@SITELIB@|$(SITELIB)|g'
@@ -33,16 +36,21 @@ define command
 	chmod 0755 $(DESTDIR)$(BINDIR)/$(1)
 endef
 
-install: install-python install-server install-client ## into PREFIX (/usr/local), below DESTDIR
+install: check-install install-python install-server install-client ## into PREFIX (/usr/local), below DESTDIR
 	# Else every start of the driver would compile it all: its user cannot write there. (rpm does this by itself.)
-	$(PYTHON) -m compileall -q $(if $(DESTDIR),-s $(DESTDIR) -p /) \
-	    $(addprefix $(DESTDIR)$(SITELIB)/,indi_multifocus focus_cli $(WARWICK))
+	$(INTERPRETER) -m compileall -q $(if $(DESTDIR),-s $(DESTDIR) -p /) \
+	    $(addprefix $(DESTDIR)$(SITELIB)/,indi_multifocus focus_cli $(IMPORT_PATHS))
 	@[ -n "$(DESTDIR)" ] || sh packaging/after-install.sh "$(INTERPRETER)"
 
-install-python:
+check-install:
+	@sh packaging/before-install.sh "$(INTERPRETER)" $(addprefix $(DESTDIR),$(BINDIR) $(SITELIB) $(SYSCONFDIR) $(INDIDATADIR))
+
+install-python: check-install
 	for file in $(MODULES); do $(COPY) $$file $(DESTDIR)$(SITELIB)/$$file || exit; done
-	install -d $(DESTDIR)$(SITELIB)/$(WARWICK)
-	install -p -m 0644 packaging/python/$(WARWICK)/*.py $(DESTDIR)$(SITELIB)/$(WARWICK)
+	for path in $(IMPORT_PATHS); do \
+	    install -d $(DESTDIR)$(SITELIB)/$$path && \
+	    install -p -m 0644 packaging/python/$$path/*.py $(DESTDIR)$(SITELIB)/$$path || exit; \
+	done
 	# The INDI server that focusd starts runs the driver by this.
 	install -p -m 0755 focus_cli/indi_multifocus $(DESTDIR)$(SITELIB)/focus_cli/indi_multifocus
 
@@ -56,6 +64,9 @@ install-server:
 	    $(FILLED) packaging/systemd/$$unit.service > $(DESTDIR)$(UNITDIR)/$$unit.service || exit; \
 	    chmod 0644 $(DESTDIR)$(UNITDIR)/$$unit.service; \
 	done
+	# The successor generation's names of command and unit.
+	ln -sf focusd $(DESTDIR)$(BINDIR)/multichannel_focusd
+	ln -sf focusd@.service $(DESTDIR)$(UNITDIR)/multichannel_focusd@.service
 	$(COPY) packaging/sysusers/focusd.conf $(DESTDIR)$(SYSUSERSDIR)/focusd.conf
 	$(COPY) packaging/udev/60-multifocus.rules $(DESTDIR)$(UDEVDIR)/60-multifocus.rules
 	$(COPY) xml/indi_multifocus.xml $(DESTDIR)$(INDIDATADIR)/indi_multifocus.xml
@@ -68,17 +79,30 @@ install-clasp:
 	$(COPY) clasp.json $(DESTDIR)$(SYSCONFDIR)/focusd/clasp.json
 	$(COPY) packaging/udev/61-clasp-focuser.rules $(DESTDIR)$(UDEVDIR)/61-clasp-focuser.rules
 
+install-portable:
+	$(COPY) portable.json $(DESTDIR)$(SYSCONFDIR)/focusd/portable.json
+	$(COPY) packaging/udev/61-portable-focuser.rules $(DESTDIR)$(UDEVDIR)/61-portable-focuser.rules
+
+# What may be empty when it is uninstalled; each folder before the one that it is in. The first folders of /usr and
+# /usr/local are the system's.
+EMPTIED = $(addprefix $(SITELIB)/,warwick/observatory warwick rockit/focuser rockit) $(SYSCONFDIR)/focusd \
+    $(INDIDATADIR) $(LIBEXECDIR) $(SYSUSERSDIR) \
+    $(foreach folder,$(UNITDIR) $(UDEVDIR) $(COMPLETIONDIR),$(folder) $(patsubst %/,%,$(dir $(folder)))) \
+    $(if $(filter /usr /usr/local,$(PREFIX)),,$(SITELIB) $(patsubst %/,%,$(dir $(SITELIB))) \
+        $(BINDIR) $(PREFIX)/lib $(PREFIX)/share $(filter $(PREFIX)/%,$(SYSCONFDIR)) $(PREFIX))
+
 uninstall: ## remove what install has put there; configurations and saved positions stay
-	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,indi_multifocus focusd focus) \
+	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,indi_multifocus focusd multichannel_focusd focus) \
 	    $(DESTDIR)$(LIBEXECDIR)/indi-multifocus-server \
-	    $(addprefix $(DESTDIR)$(UNITDIR)/,focusd@.service indi-multifocus@.service) \
+	    $(addprefix $(DESTDIR)$(UNITDIR)/,focusd@.service multichannel_focusd@.service \
+	        indi-multifocus@.service) \
 	    $(DESTDIR)$(SYSUSERSDIR)/focusd.conf $(DESTDIR)$(UDEVDIR)/60-multifocus.rules \
 	    $(DESTDIR)$(INDIDATADIR)/indi_multifocus.xml $(DESTDIR)$(COMPLETIONDIR)/focus
-	rm -rf $(addprefix $(DESTDIR)$(SITELIB)/,indi_multifocus focus_cli $(WARWICK))
-	# These two may be others', too.
-	@rmdir $(DESTDIR)$(SITELIB)/warwick/observatory $(DESTDIR)$(SITELIB)/warwick 2>/dev/null || true
+	rm -rf $(addprefix $(DESTDIR)$(SITELIB)/,indi_multifocus focus_cli $(IMPORT_PATHS))
+	# These may hold what is others'.
+	@for folder in $(EMPTIED); do rmdir $(DESTDIR)$$folder 2>/dev/null || true; done
 
-RPM_FILES := Makefile setup.cfg pyproject.toml README.md LICENSE CHANGELOG.md clasp.json test.json \
+RPM_FILES := Makefile setup.cfg pyproject.toml README.md LICENSE CHANGELOG.md clasp.json portable.json test.json \
     indi_multifocus focus_cli packaging xml
 # Where they are built, and where they are put.
 RPM_BUILD ?= build/rpm
@@ -87,7 +111,7 @@ RPM_DIR ?= dist
 RPM_FLAGS ?= $(if $(wildcard /etc/debian_version),--nodeps)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' indi_multifocus/__init__.py)
 
-rpm: ## the four rpm packages, into dist/
+rpm: ## the five rpm packages, into dist/
 	@command -v rpmbuild >/dev/null || { echo "make rpm: install rpm-build (on Debian: rpm)" >&2; exit 1; }
 	rm -rf $(RPM_BUILD)
 	mkdir -p $(RPM_BUILD)/SOURCES $(RPM_BUILD)/SPECS $(RPM_DIR)
@@ -100,4 +124,4 @@ rpm: ## the four rpm packages, into dist/
 	cp $(RPM_BUILD)/RPMS/noarch/*.rpm $(RPM_BUILD)/SRPMS/*.rpm $(RPM_DIR)/
 	rm -rf $(RPM_BUILD)
 
-.PHONY: install install-python install-server install-client install-clasp uninstall rpm
+.PHONY: install check-install install-python install-server install-client install-clasp install-portable uninstall rpm

@@ -5,8 +5,8 @@ What the page says of names, kinds and ranges, and of when a property is there, 
 does: it is started in here four times, on simulated controllers of both generations, with and without what a
 configuration can add, and a client reads what it says. What a property means stands in MEANINGS below.
 
-    python tools/property_reference.py           write the page
-    python tools/property_reference.py --check   status 1 where it is not what would be written
+    python -m tools.property_reference           write the page
+    python -m tools.property_reference --check   status 1 where it is not what would be written
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 from unittest import mock
 from xml.etree import ElementTree
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from stream import Stream
 
 from indi_multifocus.controller.protocol import max_steps
 from indi_multifocus.driver import Driver
@@ -222,9 +221,7 @@ class Client:
 
     def __init__(self, read_fd: int, write_fd: int) -> None:
         self._read_fd, self._write_fd = read_fd, write_fd
-        self._parser: ElementTree.XMLPullParser[Any] = ElementTree.XMLPullParser(["start", "end"])
-        self._parser.feed("<stream>")
-        self._depth = 0
+        self._stream = Stream()
         self.said: list[ElementTree.Element] = []
 
     def defined(self, device: str) -> dict[str, ElementTree.Element]:
@@ -260,15 +257,7 @@ class Client:
             if time.monotonic() > end_s:
                 raise TimeoutError(f"in vain waited for {what}")
             if select.select([self._read_fd], [], [], 0.1)[0]:
-                self._parser.feed(os.read(self._read_fd, 65536))
-                self._take()
-
-    def _take(self) -> None:
-        for happened in self._parser.read_events():
-            event, element = cast("tuple[str, ElementTree.Element]", happened)
-            self._depth += 1 if event == "start" else -1
-            if event == "end" and self._depth == 1:
-                self.said.append(element)
+                self.said += self._stream.feed(os.read(self._read_fd, 65536))
 
 
 @contextmanager

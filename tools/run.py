@@ -30,6 +30,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Callable
 
+from focus_cli import indiserver
+
 PROJECT = Path(__file__).resolve().parent.parent
 READY_WITHIN_S = 20.0
 END_WITHIN_S = 3.0
@@ -312,10 +314,7 @@ def _start_simulator(processes: Processes, settings: Settings, link: Path) -> No
 
 def _start_server(processes: Processes, settings: Settings, configuration: Path, folder: Path) -> list[str]:
     """Start indiserver with the driver; returns the names of the devices when all have been defined."""
-    command = ["indiserver", "-r", "0", "-p", str(settings.indi_port)]
-    usage = subprocess.run(["indiserver"], capture_output=True, check=False).stderr
-    if b"-u path" in usage:  # two servers cannot share the local socket; older ones have none
-        command += ["-u", str(folder / "indiserver")]
+    command = indiserver.command(settings.indi_port, str(folder / "indiserver"), "-r", "0")
     binaries = Path(sys.executable).parent
     environment = {
         "INDI_MULTIFOCUS_CONFIG": str(configuration),

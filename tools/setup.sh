@@ -83,9 +83,8 @@ else
     say "making .venv with $("$PYTHON" -V 2>&1); this takes a minute or two"
     "$PYTHON" -m venv --clear .venv
 fi
-# Since 22.1 pip passes settings on to setuptools: a plain path entry, and not an import hook in every Python that starts.
-.venv/bin/python -m pip install --quiet --disable-pip-version-check "pip>=22.1"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat \
-    --editable ".[focusd,test]"
+# Before 21.3 pip cannot install this project editable.
+.venv/bin/python -m pip install --quiet --disable-pip-version-check "pip>=21.3"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[focusd,test]"
 touch "$READY"
 say "done"

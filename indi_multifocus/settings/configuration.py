@@ -12,6 +12,7 @@ that program; `limits`, `labels`, `indi_host`, `indi_port` and a probe's `channe
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import re
@@ -21,25 +22,18 @@ from typing import Annotated, Any, Literal, NoReturn, Optional, Union, get_args,
 import msgspec
 from msgspec import Meta, Struct
 
+from ..controller.protocol import MAX_STEPS
+from .device_name import CONTROL, EXPECTED, check_device_name
+from .driver_settings import Probe
+from .regular_file import read_regular_file
+
 MAX_SIZE = 262144
 """Largest file that is read, in bytes; the documented one has about 300."""
 
-MAX_STEPS = 9_999_999
-"""The controller's protocol carries 7 digits."""
-
-MAX_LABEL_BYTES = 63
-"""libindi keeps a device's name in 64 bytes (MAXINDIDEVICE)."""
-
 Path = Union[str, "os.PathLike[str]"]
 
-_CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff"
-# In the names that INDI's command line tools take, . = ; and * have a meaning, in those of indiserver @ and
-# :, and a device's saved settings are a file that bears its name.
-_NOT_IN_LABEL = _CONTROL + r".=;*@:/\\" + '"'
-
-Text = Annotated[str, Meta(pattern=rf"^[^{_CONTROL}]*[^{_CONTROL} ][^{_CONTROL}]*\Z")]
-Host = Annotated[str, Meta(pattern=rf"^[^{_CONTROL} /]+\Z")]
-Label = Annotated[str, Meta(pattern=rf"^(?! )[^{_NOT_IN_LABEL}]+(?<! )\Z")]
+Text = Annotated[str, Meta(pattern=rf"^[^{CONTROL}]*[^{CONTROL} ][^{CONTROL}]*\Z")]
+Host = Annotated[str, Meta(pattern=rf"^[^{CONTROL} /]+\Z")]
 Address = Annotated[str, Meta(pattern=r"^[0-9A-Fa-f]{16}\Z")]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Baud = Literal[1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 230400]
@@ -52,14 +46,13 @@ class ConfigError(Exception):
     """The configuration cannot be used; str() is one line: file, key, value, and what is expected."""
 
 
-class Probe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A DS18B20 temperature probe on the controller (second generation only)."""
+class _ProbeEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A probe as it stands in the file, below its name."""
 
     label: Text
     address: Address
     """16 hexadecimal digits, upper case once loaded."""
     channel: Optional[Channel] = None  # noqa: UP045 - msgspec reads this, and Python 3.9 has no int | None
-    """The channel whose focuser shows it, or None."""
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -113,9 +106,6 @@ _EXPECTED = {
     "indi_port": "a port number from 1 to 65535 is expected",
 }
 _EXPECTED_LIMITS = f"[lowest, highest] in whole steps from -{MAX_STEPS} to {MAX_STEPS} is expected"
-_EXPECTED_LABEL = (
-    f"a name of 1 to {MAX_LABEL_BYTES} bytes is expected, without . = ; * @ : / \\ \" and outer blanks"
-)
 _EXPECTED_PROBE = {
     "label": "a name for people is expected",
     "address": "the 16 hexadecimal digits of a probe are expected",
@@ -131,14 +121,13 @@ def load(path: Path) -> Config:
     """
     name = os.fspath(path)
     try:
-        with open(name, "rb") as file:
-            data = file.read(MAX_SIZE + 1)
+        data = read_regular_file(name, MAX_SIZE + 1)
     except FileNotFoundError:
         raise ConfigError(f"{_plain(name)}: there is no such file") from None
-    except IsADirectoryError:
-        raise ConfigError(f"{_plain(name)}: this is a folder; a JSON file is expected") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         reason = error.strerror if isinstance(error, OSError) else None
+        if isinstance(error, OSError) and error.errno == errno.EINVAL:
+            raise ConfigError(f"{_plain(name)}: {reason}; a JSON file is expected") from None
         raise ConfigError(f"{_plain(name)}: the file cannot be read: {reason or error}") from None
     return parse(data, name)
 
@@ -249,9 +238,11 @@ class _Parser:
         names = {f"MultiFocus {n}": n for n in range(1, channels + 1) if n not in labels}
         for channel, value in labels.items():
             where = ("labels", str(channel))
-            label = self._value(value, Label, where, _EXPECTED_LABEL)
-            if len(label.encode()) > MAX_LABEL_BYTES:
-                self._wrong(where, value, _EXPECTED_LABEL)
+            label = self._value(value, str, where, EXPECTED)
+            try:
+                check_device_name(label)
+            except ValueError as error:
+                self._wrong(where, value, str(error))
             if label in names:
                 self._wrong(where, value, f"another name is expected: channel {names[label]} has this one")
             names[label] = channel
@@ -263,11 +254,12 @@ class _Parser:
             where = ("temperature_probes", name)
             self._value(name, Text, where, "a name for the probe is expected as its key")
             entry = self._value(value, dict, where, f"a probe, like {_A_PROBE}, is expected")
-            fields = self._fields(Probe, entry, _EXPECTED_PROBE, where)
+            fields = self._fields(_ProbeEntry, entry, _EXPECTED_PROBE, where)
             fields["address"] = fields["address"].upper()
-            probe = Probe(**fields)
+            probe = Probe(name, **fields)
             if probe.channel is not None and probe.channel > channels:
-                self._wrong((*where, "channel"), probe.channel, f"there are channels 1 to {channels}")
+                known = f"there are channels 1 to {channels}" if channels > 1 else "there is channel 1 alone"
+                self._wrong((*where, "channel"), probe.channel, known)
             for other, there in probes.items():
                 if there.address == probe.address:
                     self._wrong((*where, "address"), probe.address, f"the probe {_plain(other)} has it too")

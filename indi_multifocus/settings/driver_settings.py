@@ -12,12 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..controller.protocol import MAX_STEPS
+from .device_name import device_names
 
 CONFIG_VARIABLE = "INDI_MULTIFOCUS_CONFIG"
 """Environment variable that names the JSON configuration."""
 
 WHOLE_RANGE = (-MAX_STEPS, MAX_STEPS)
 """The travel where a configuration sets no limits: all that the controller can count."""
+
+
+class SettingsError(Exception):
+    """The driver cannot run with these settings; the text is one line for people."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +56,13 @@ class Settings:
     """Travel of a channel that has no configured limits. INDI asks for positions that are not negative."""
     probes: tuple[Probe, ...] = ()
 
-    @property
-    def device_names(self) -> tuple[str, ...]:
-        """The INDI devices of the channels. INDIDEV replaces the prefix, as in libindi's drivers, a label the whole
-        name."""
-        prefix = os.environ.get("INDIDEV") or "MultiFocus"
-        return tuple(self.labels.get(channel) or f"{prefix} {channel}" for channel in range(1, self.channels + 1))
+    def device_names(self) -> dict[int, str]:
+        """The INDI device of each channel. Raises SettingsError where INDIDEV makes two of one name, or one that INDI's
+        tools cannot address."""
+        try:
+            return device_names(self.channels, self.labels)
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
 
     def fixes(self, channel: int) -> frozenset[str]:
         """Names of the INDI properties whose values the configuration sets, so that no saved value replaces them."""
@@ -68,21 +74,11 @@ class Settings:
         return frozenset(names)
 
 
-class SettingsError(Exception):
-    """The driver cannot run with these settings; the text is one line for people."""
-
-
 def load_settings() -> Settings:
     """The settings of the configuration that INDI_MULTIFOCUS_CONFIG names, or the defaults. Raises SettingsError."""
     path = os.environ.get(CONFIG_VARIABLE)
     settings = _from_configuration(path) if path else Settings()
-    names = settings.device_names
-    for name in names:
-        if names.count(name) > 1:
-            raise SettingsError(
-                f"two channels would be named {name!r}: give them other labels in the configuration, or set INDIDEV to "
-                "another prefix"
-            )
+    settings.device_names()
     return settings
 
 
@@ -107,8 +103,5 @@ def _from_configuration(path: str) -> Settings:
         travel={int(channel): (limits[0], limits[1]) for channel, limits in config.limits.items()},
         # The documented `focus set 1 -500` must work, so without limits the controller's whole range is the travel.
         default_travel=WHOLE_RANGE,
-        probes=tuple(
-            Probe(name, probe.label, probe.address.upper(), probe.channel)
-            for name, probe in config.temperature_probes.items()
-        ),
+        probes=tuple(config.temperature_probes.values()),
     )

@@ -11,10 +11,11 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import stat
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from .regular_file import read_regular_file
 
 log = logging.getLogger(__name__)
 
@@ -32,20 +33,6 @@ def file_name(name: str, ending: str) -> str:
     """The path of the file with this name in that folder; a name cannot lead out of it."""
     safe = "".join("_" if character in "/\\\0" else character for character in name)
     return os.path.join(folder(), f"{safe.lstrip('.') or '_'}{ending}")
-
-
-def read_file(path: str, limit: int) -> bytes:
-    """The first `limit` bytes of a regular file. Raises OSError, also for what is none: a FIFO would never end."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(errno.EINVAL, "this is no file", path)
-        data = b""
-        while len(data) < limit and (more := os.read(fd, limit - len(data))):
-            data += more
-        return data
-    finally:
-        os.close(fd)
 
 
 def write_atomically(path: str, data: bytes) -> None:
@@ -152,7 +139,7 @@ class FileWriter:
             _, data = self._waiting.get(path, (0, b""))
             waiting = path in self._waiting
         if not waiting:
-            return read_file(path, limit)
+            return read_regular_file(path, limit)
         if data is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         return data[:limit]

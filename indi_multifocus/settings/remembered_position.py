@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from .files import FileWriter, Written, file_name, read_file
+from .files import FileWriter, Written, file_name
 
 MAX_SIZE = 4096
 """A state file has some 200 bytes; a larger one is no such file."""
@@ -109,8 +109,8 @@ class PositionMemory:
         self._uncommitted: dict[str, Any] = {}
         self._submitted: dict[int, Remembered] = {}
         self._waiting: list[tuple[int, Callable[[str], None]]] = []
-        if path:
-            self._load()
+        if writer is not None:
+            self._load(writer)
 
     @property
     def at_risk(self) -> bool:
@@ -192,9 +192,9 @@ class PositionMemory:
         else:
             then("")
 
-    def _load(self) -> None:
+    def _load(self, writer: FileWriter) -> None:
         try:
-            data = self._writer.read(self.path, MAX_SIZE) if self._writer else read_file(self.path, MAX_SIZE)
+            data = writer.read(self.path, MAX_SIZE)
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:

@@ -10,15 +10,19 @@ gives the same bytes, mistakes included:
 
 - A line is kept in a small buffer (16 bytes in generation 1, 20 in generation 2).  A newline on an empty
   buffer is stored like any other byte, and so spoils the command after it.
-- Generation 1 writes a longer line over the memory behind the buffer.  What that does is anybody's guess;
-  here the controller **hangs**: it answers nothing more until the power is cycled, while the timer goes on
-  turning the motors.  That is the outcome that a driver can least ignore.
+- A longer line is cut: its next byte overwrites the one byte behind the buffer (an LED counter in both known
+  builds), again and again, and nothing else.  What is in the buffer is then dealt with as any line, which mostly
+  means `?`, and the controller lives on.
 - Generation 2 prints the status in fixed fields of 22 bytes, so a number of more than 6 digits spoils its
   neighbour.
 - A temperature measurement blocks: bytes that arrive meanwhile wait, and are dealt with when it has ended.
 - A timer interrupt moves the motors, one microstep in two interrupts, and skips one when a motor is switched
   on.  Positions are computed from the time, never by ticking, and are exact: microsteps are integers, steps
   are their floor.
+- Not modelled: in generation 1 all channels share the state of the step line (`step_high`), which every interrupt
+  toggles, so in mid-move a count can differ by one step from that of a channel which moves alone.  Here each
+  channel has its own, as in generation 2.  Where a motor ends, and how fast it is, is the same.
+- A controller that hangs is a fault of the simulator's own (`fault_hang`), not something that a line can cause.
 - The target goes into the EEPROM when the command arrives, and is the position after the next power-on.  An
   EEPROM "blank" here holds zeros, as on the controllers of the transcripts; an erased chip would say -000001.
 """
@@ -29,6 +33,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 # When a reply is complete (seconds, the caller's clock), and its bytes.
 Reply = tuple[float, bytes]
@@ -62,6 +67,14 @@ class Build:
 
 
 BUILDS = {1: Build(line_size=16, shift=6, timer_hz=7812.5), 2: Build(line_size=20, shift=4, timer_hz=3125.0)}
+
+
+class _Pace(NamedTuple):
+    """How fast the timer runs since a moment, and how many interrupts there had been by then."""
+
+    since_s: float
+    since_tick: int
+    hz: float
 
 
 class Motor:
@@ -156,17 +169,16 @@ class Firmware:
             raise ValueError(f"firmware generation {generation!r}: there are generations 1 and 2")
         if not 1 <= channels <= MAX_CHANNELS:
             raise ValueError(f"{channels!r} channels: the protocol has room for 1 to {MAX_CHANNELS}")
-        if not (math.isfinite(speed) and speed > 0):
-            raise ValueError(f"speed {speed!r}: a finite factor above 0 is needed")
+        check_speed(speed)
         self.generation = generation
         self.channels = channels
         self.eeprom = [0] * channels if eeprom is None else eeprom
         if len(self.eeprom) != channels or any(value not in _INT32 for value in self.eeprom):
             raise ValueError(f"EEPROM {self.eeprom!r}: {channels} 32-bit numbers of microsteps are needed")
         self.fans = False
-        self.hung = False
+        self.fault_hung = False
         self._build = BUILDS[generation]
-        self._hz = self._build.timer_hz * speed
+        self._clock = [_Pace(0.0, 0, self._build.timer_hz * speed)]  # one for each speed that was set
         self._held = held
         self._probes: dict[str, int] = {}
         for address, celsius in (probes or {}).items():
@@ -187,7 +199,7 @@ class Firmware:
         for motor, saved in zip(self._motors, self.eeprom):
             motor.lose_power(saved)
         self.fans = False
-        self.hung = False
+        self.fault_hung = False
         self._line = bytearray(len(self._line))
         self._length = 0
         self._output = bytearray(_OUTPUT_SIZE)
@@ -220,7 +232,7 @@ class Firmware:
 
     def _receive(self, data: Iterable[int], now: float, replies: list[Reply]) -> None:
         for byte in data:
-            if self.hung:
+            if self.fault_hung:
                 return
             if now < self._busy_until:
                 self._input.append(byte)
@@ -233,9 +245,6 @@ class Firmware:
                 self._store(byte)
 
     def _store(self, byte: int) -> None:
-        if self._length == self._build.line_size and self.generation == 1:
-            self.hung = True
-            return
         self._line[self._length] = byte
         if self._length < self._build.line_size:
             self._length += 1
@@ -344,7 +353,18 @@ class Firmware:
     # Motors
 
     def _ticks(self, now: float) -> int:
-        return math.floor(now * self._hz)
+        since_s, since_tick, hz = self._clock[-1]
+        return since_tick + math.floor((now - since_s) * hz)
+
+    def _seconds(self, tick: int) -> float:
+        since_s, since_tick, hz = next(pace for pace in reversed(self._clock) if pace.since_tick <= tick)
+        return since_s + (tick - since_tick) / hz
+
+    def set_speed(self, speed: float, now: float) -> None:
+        """Multiply the motors' own speed by this from now on, also in mid-move. Raises ValueError as `Firmware`."""
+        check_speed(speed)
+        self._advance(now)
+        self._clock.append(_Pace(now, self._ticks(now), self._build.timer_hz * speed))
 
     def _advance(self, now: float) -> None:
         if not self._held:
@@ -356,6 +376,13 @@ class Firmware:
         if not 1 <= channel <= self.channels:
             raise ValueError(f"channel {channel!r}: there are channels 1 to {self.channels}")
         return self._motors[channel - 1]
+
+    def fault_hang(self) -> None:
+        """Answer nothing more until the power is cycled, while the timer goes on turning the motors.
+
+        Neither firmware is known to do this; a driver has to bear it from a controller all the same.
+        """
+        self.fault_hung = True
 
     def stall(self, channel: int, on: bool, now: float) -> None:
         """Stop (or let go again) the counting of one motor: its target is taken, its current steps stay."""
@@ -390,7 +417,13 @@ class Firmware:
         """
         self._advance(now)
         motor = self._motor(channel)
-        return None if motor.moving else motor.rest_tick / self._hz
+        return None if motor.moving else self._seconds(motor.rest_tick)
+
+
+def check_speed(speed: float) -> None:
+    """Raises ValueError for what the motors' speed cannot be multiplied by."""
+    if not (math.isfinite(speed) and speed > 0):
+        raise ValueError(f"speed {speed!r}: a finite factor above 0 is needed")
 
 
 class Uart:

@@ -28,12 +28,14 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import TracebackType
 
+from indi_multifocus.settings.regular_file import read_regular_file
 from indi_multifocus.simulation.firmware import BUILDS, MAX_CHANNELS, Firmware, Reply, Uart
 
 _READ_SIZE = 4096
 # Input that waits for a measurement beyond this stays in the terminal, as it would in a USB host.
 _MAX_WAITING = 4096
 _MAX_RECEIVED = 100_000
+_MAX_EEPROM = 1000
 
 # How long the firmware waits for a host that does not read (LUFA's stream timeout), before it drops the rest.
 _SEND_TIMEOUT_S = 0.1
@@ -200,6 +202,14 @@ class Simulator:
         with self._lock:
             self._firmware.set_probe(address, celsius)
 
+    def set_speed(self, speed: float) -> None:
+        """Let the motors run at `speed` times their own from now on, also in mid-move.
+
+        Raises ValueError where that is no finite factor above 0; the speed is then what it was.
+        """
+        with self._lock:
+            self._firmware.set_speed(speed, self._service())
+
     # Faults of the cable and of the power
 
     def pull_cable(self) -> None:
@@ -262,6 +272,13 @@ class Simulator:
         """Lose every reply; commands are still carried out."""
         with self._lock:
             self._silent = on
+
+    def fault_hang(self) -> None:
+        """Let the controller hang: nothing that comes is dealt with until the power is cycled; the motors go on."""
+        with self._lock:
+            self._service()
+            self._firmware.fault_hang()
+            self._forget_replies()
 
     def echo(self, on: bool) -> None:
         """Send back what comes, and do nothing else: a loop-back plug, or a modem."""
@@ -578,8 +595,7 @@ def _remove_link(target: str, link: str) -> None:
 def _read_eeprom(path: str, channels: int) -> list[int]:
     """The targets in microsteps that a file holds; zeros for a file or a channel that is not there."""
     try:
-        with open(path, encoding="ascii") as file:
-            cells = json.load(file)
+        cells = json.loads(read_regular_file(path, _MAX_EEPROM).decode("ascii"))
     except FileNotFoundError:
         cells = []
     except ValueError:

@@ -5,6 +5,8 @@ One indiserver runs this driver beside libindi's indi_simulator_focus, indi_moon
 same script of orders is played to a device of each. Then every definition and every sequence of states that two have in
 common must be the same, or stand in one of the tables below, with its reason. The second half asks libindi's clients.
 
+The tables are about libindi 1.9.9, and say where 2.2.4 differs; what 1.8 does is not compared.
+
 Neither of the three has hardware here: the Focuser Simulator needs none, FocusLynx has its own SIMULATION, and the
 Moonlite driver talks to moonlite.py.
 """
@@ -25,7 +27,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from moonlite import Moonlite
-from support import ROOT, DriverInside, FocuserClient, IndiServer, Property, Said, environment
+from support import ROOT, DriverInside, FocuserClient, IndiServer, Property, Said, environment, libindi
 
 from indi_multifocus.settings.driver_settings import Probe, Settings
 from indi_multifocus.simulator import Simulator
@@ -109,6 +111,9 @@ STATES: Mapping[tuple[str, str, str], Difference] = {
     },
 }
 """By scene, property, and driver."""
+
+AS_OURS_IN_2 = {("relative move", "REL_FOCUS_POSITION", device) for device in (MOONLITE, LYNX)}
+"""Of these, what libindi 2.2.4 does as we do; some 2.x before it may not yet."""
 
 RELATIVE_RANGE = Difference(
     (0, 30_000, 600), (0, 60_000, 1200), "libindi refuses steps beyond half the travel; we can go it all at once"
@@ -306,6 +311,8 @@ def play(client: FocuserClient, device: str, scene: Scene) -> list[Said] | None:
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
     """What all said."""
+    if libindi() < (1, 9):
+        pytest.skip("the tables are about the drivers of libindi 1.9 and 2")
     found: dict[str, Record] = {}
     drivers = ("indi_simulator_focus", "indi_moonlite_focus", "indi_lynx_focus")
     home = tmp_path_factory.mktemp("conformance")
@@ -452,7 +459,10 @@ def test_orders_lead_through_the_same_states(records: dict[str, Record], device:
                 ours, theirs = (records[who].states(scene.name, name) for who in (OURS, device))
                 if ours != theirs:
                     different[scene.name, name, device] = (theirs, ours)
-    assert different == {key: value[:2] for key, value in STATES.items() if key[2] == device}
+    expected = {key: value[:2] for key, value in STATES.items() if key[2] == device}
+    if libindi() >= (2,):
+        expected = {key: value for key, value in expected.items() if key in different or key not in AS_OURS_IN_2}
+    assert different == expected
 
 
 def test_every_order_was_played_to_us_and_to_one_of_them(records: dict[str, Record]) -> None:

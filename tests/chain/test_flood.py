@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 import pytest
-from support import ROOT, DriverInside, DriverProcess, FocuserClient, IndiServer, Lines, eventually
+from support import ROOT, DriverInside, DriverProcess, FocuserClient, IndiServer, Lines, eventually, libindi
 
 from indi_multifocus.simulator import Simulator
 
@@ -149,6 +149,10 @@ def test_among_many_clients_and_thousands_of_targets_a_stop_is_heard_and_the_las
 
 
 @pytest.mark.parametrize("what", ["targets", "switches", "definitions", "nonsense"])
+@pytest.mark.skipif(
+    libindi() < (1, 9),
+    reason="indiserver 1.8 queues a flood without bound; a stop of its own simulated focuser waits as long",
+)
 def test_a_stop_reaches_the_motor_while_another_client_floods(server: IndiServer, home: Path, what: str) -> None:
     """The flood does not end before the stop is on the wire."""
     data = {

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from ports import free_port
 from serial.tools import list_ports as pyserial
 from serial.tools.list_ports_common import ListPortInfo
 from support import DEADLINE_S, ROOT, Bridge, DriverInside, FocuserClient, IndiServer, Lines, eventually
@@ -31,13 +32,6 @@ from indi_multifocus.simulator import Simulator
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
 ONE, TWO = "MultiFocus 1", "MultiFocus 2"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-    return number
 
 
 @contextmanager

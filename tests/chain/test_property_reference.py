@@ -20,7 +20,8 @@ PAGE = ROOT / "docs" / "indi-properties.md"
 
 def check(page: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(SCRIPT), "--check", str(page)],
+        [sys.executable, "-m", "tools.property_reference", "--check", str(page)],
+        cwd=ROOT,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,

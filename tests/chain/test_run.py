@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ports import free_port
+from waiting import is_running
 
 PROJECT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 30.0
@@ -31,14 +33,6 @@ def children(pid: int) -> dict[int, str]:
             found[child] = Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ")
             found.update(children(child))
     return found
-
-
-def is_running(pid: int) -> bool:
-    """Whether there is such a process, and it is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def gone(pids: Iterator[int] | list[int]) -> bool:
@@ -106,14 +100,6 @@ class Launcher:
         """The process below it whose command line holds `name`."""
         (pid,) = (pid for pid, command in children(self.process.pid).items() if name in command)
         return pid
-
-
-def free_port() -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @pytest.fixture

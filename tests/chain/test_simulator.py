@@ -17,20 +17,20 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import DEADLINE_S, eventually
 
 from indi_multifocus.simulation.firmware import BUILDS, MEASUREMENT_S, Firmware, Uart, crc8
 from indi_multifocus.simulator import Simulator
 
 ROOT = Path(__file__).resolve().parents[2]
 TRANSCRIPTS = ROOT / "tests" / "support" / "transcripts"
-DEADLINE_S = 10.0
 # So fast that every move has arrived before the next command.
 FAST = 1e9
 BOTH = pytest.mark.parametrize("generation", [1, 2])
@@ -48,16 +48,6 @@ def transcript(generation: int, section: int) -> list[tuple[bytes, bytes]]:
         else:
             sections[-1].append((entry["send"].encode(), entry["reply"].encode()))
     return sections[section]
-
-
-def eventually(condition: Callable[[], Any], what: str) -> Any:
-    end = time.monotonic() + DEADLINE_S
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < end, f"in vain waited for {what}"
-        time.sleep(0.002)
 
 
 class Host:
@@ -163,20 +153,22 @@ def test_every_number_of_channels_has_its_status(generation: int, channels: int)
     assert reply_to(firmware, b"%cS\n" % (ord("1") + channels)) == b"?\r\n"
 
 
-def test_a_line_longer_than_the_buffer_is_answered_by_generation_2_as_unknown() -> None:
-    firmware = Firmware(2)
-    assert reply_to(firmware, b"x" * 300 + b"\n") == b"?\r\n"
-    assert reply_to(firmware, b"1+" + b"7" * 300 + b"\n") == b"?\r\n"
-    assert reply_to(firmware, b"1" * 300 + b"\n") == b""
+@pytest.mark.parametrize(("generation", "buffer"), [(1, 16), (2, 20)])
+def test_of_a_line_longer_than_the_buffer_the_rest_is_dropped(generation: int, buffer: int) -> None:
+    firmware = Firmware(generation)
+    for length in (buffer, buffer + 1, 300):
+        assert reply_to(firmware, b"x" * length + b"\n") == b"?\r\n"
+        assert reply_to(firmware, b"1+" + b"7" * length + b"\n") == b"?\r\n"
+        assert reply_to(firmware, b"1" * length + b"\n") == b""
     assert reply_to(firmware, b"?\n") == status((0, 0), (0, 0)) + b"\r\n"
-
-
-def test_a_line_longer_than_the_buffer_hangs_generation_1_but_not_its_motors() -> None:
-    firmware = Firmware(1)
-    assert reply_to(firmware, b"x" * 16 + b"\n") == b"?\r\n"
+    assert reply_to(firmware, b"\n2S721691#2@?9123\n") == b"?\r\n"
     assert reply_to(firmware, b"1+10\n") == b"$\r\n"
-    reply_to(firmware, b"x" * 17)
-    assert firmware.hung
+
+
+def test_a_controller_that_hangs_by_fault_turns_its_motors_and_comes_back_with_the_power() -> None:
+    firmware = Firmware(1)
+    assert reply_to(firmware, b"1+10\n") == b"$\r\n"
+    firmware.fault_hang()
     assert reply_to(firmware, b"\n1S\n?\n", 0.01) == b""
     assert firmware.position(1, 10.0) == 10
     firmware.restart(11.0)
@@ -278,6 +270,26 @@ def test_speed_multiplies_the_speed_of_the_motors() -> None:
         firmware.feed(b"1+90000\n", 0.0)
     for tick in (1, 10, 12345):
         assert fast.microsteps(1, in_tick(fast, tick) / 8) == slow.microsteps(1, in_tick(slow, tick))
+
+
+def test_the_speed_can_be_changed_in_mid_move() -> None:
+    firmware, hz = Firmware(2), BUILDS[2].timer_hz
+    firmware.feed(b"1+1000\n2+10\n", 100.0)
+    arrival_s = 100.0 + (1 + 2 * 160) / hz
+    change_s = 100.0 + 6000.5 / hz
+    firmware.set_speed(2.0, change_s)
+    # 6000 interrupts at the motor's own speed, and the other 26001 at twice that.
+    end_s = change_s + 26_001 / (2 * hz)
+    assert firmware.microsteps(1, change_s) == 2999  # one interrupt went into switching on
+    assert firmware.standstill(1, end_s - 2 / hz) is None
+    assert firmware.standstill(1, end_s + 2 / hz) == pytest.approx(end_s, abs=2 / hz)
+    assert firmware.standstill(2, end_s + 2 / hz) == pytest.approx(arrival_s, abs=2 / hz)
+    with pytest.raises(ValueError, match="above 0"):
+        firmware.set_speed(0.0, end_s)
+    with Simulator(speed=1e-6) as simulator, Host(simulator.port) as host:
+        assert host.ask(b"1+1000") == b"$"
+        simulator.set_speed(1e9)
+        eventually(lambda: host.ask(b"?") == status((1000, 1000), (0, 0)), "the arrival")
 
 
 def test_steps_are_the_floor_of_microsteps_also_below_zero() -> None:
@@ -702,6 +714,7 @@ def test_the_truth_about_a_move_can_be_asked_at_any_time() -> None:
         assert simulator.target(2) == -5000
         assert simulator.standstill(2) is None
         rested = eventually(lambda: simulator.standstill(2), "the arrival")
+        assert rested is not None
         # Exact: one interrupt to switch on, two for each microstep.
         assert rested - before >= 5000 * 16 * 2 / 3125 / 100
         assert rested <= time.monotonic()
@@ -941,12 +954,27 @@ def test_babble_that_nobody_reads_neither_blocks_nor_piles_up(simulator: Simulat
     eventually(lambda: simulator.target(1) == 55, "the command behind the babble")
 
 
+def test_an_EEPROM_that_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "eeprom")
+    with pytest.raises(OSError, match="this is a FIFO"):
+        Simulator(eeprom=tmp_path / "eeprom")
+
+
 def test_silence_swallows_replies_and_not_commands(simulator: Simulator, host: Host) -> None:
     simulator.silence(True)
     host.send(b"1+55\n")
     eventually(lambda: simulator.target(1) == 55, "the command")
     simulator.silence(False)
     assert host.ask(b"?") == status((55, 55), (0, 0))
+
+
+def test_a_controller_that_hangs_takes_no_command_until_the_power_is_cycled(simulator: Simulator, host: Host) -> None:
+    simulator.fault_hang()
+    host.send(b"1+55\n?\n")
+    eventually(lambda: [line for _, line in simulator.received][-2:] == [b"1+55", b"?"], "the lines")
+    assert simulator.target(1) == 0
+    simulator.brown_out()
+    assert host.ask(b"?") == status((0, 0), (0, 0))
 
 
 def test_replies_can_be_truncated_and_merged(simulator: Simulator, host: Host) -> None:

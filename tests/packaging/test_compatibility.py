@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""warwick.observatory.multifocus: what the observatory's scripts import."""
+"""warwick.observatory.multifocus and rockit.focuser.multichannel: what the observatory's scripts import."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import types
 from pathlib import Path
 
 import pytest
+import rockit.focuser.multichannel as successor
 from warwick.observatory.multifocus import CommandStatus, Config, FocuserStatus
 
 from indi_multifocus.settings.configuration import ConfigError
@@ -23,7 +24,14 @@ def test_the_documented_configuration_has_the_attributes_that_scripts_use() -> N
     assert config.control_ips == ["10.2.6.181"]
     assert (config.log_name, config.serial_port, config.serial_baud) == ("focusd@clasp", "/dev/focuser", 9600)
     assert (config.serial_timeout, config.idle_loop_delay, config.moving_loop_delay) == (5, 5, 0.5)
-    assert (config.channels, config.move_timeout, config.temperature_probes) == (2, 180, {})
+    assert (config.channels, config.move_timeout) == (2, 180)
+    assert config.temperature_probes["rasa1"] == {"label": "RASA1", "address": "2834A2540A000023"}
+
+
+def test_the_portable_telescope_s_configuration_is_read_by_the_successor_s_name() -> None:
+    config = successor.Config(PROJECT / "portable.json")
+    assert config.daemon.uri == "PYRO:portable_focus_daemon@127.0.0.1:9036"
+    assert (config.control_ips, config.channels, config.temperature_probes) == (["127.0.0.1"], 1, {})
 
 
 def test_a_connection_has_the_default_timeout_another_or_none() -> None:
@@ -34,6 +42,8 @@ def test_a_connection_has_the_default_timeout_another_or_none() -> None:
             timeouts.append(proxy._pyroTimeout)
     assert timeouts[:2] == [5, 2]
     assert not timeouts[2]
+    with daemon.connect(retries=3) as proxy:
+        assert proxy._pyroMaxRetries == 3
 
 
 def test_a_wrong_configuration_is_an_error_of_one_line(tmp_path: Path) -> None:
@@ -60,12 +70,24 @@ def test_states_have_words_and_colours() -> None:
     assert FocuserStatus.label(1, formatting=True) == "\033[1mIDLE\033[0m"
 
 
-def test_other_packages_have_room_beside_it(tmp_path: Path) -> None:
-    # The observatory's other projects install into the same two namespaces.
-    other = tmp_path / "warwick" / "observatory" / "dome"
+def test_the_successor_s_states_are_those_of_the_whole_box() -> None:
+    status = successor.FocuserStatus
+    assert (status.Disabled, status.Active) == (0, 1)
+    assert [status.label(code) for code in range(3)] == ["OFFLINE", "ONLINE", "UNKNOWN"]
+    assert status.label(0, True) == "[b][red]OFFLINE[/red][/b]"
+    assert status.label(1, formatting=True) == "[b][default]ONLINE[/default][/b]"
+    assert successor.CommandStatus.message(successor.CommandStatus.Blocked) == CommandStatus.message(2)
+
+
+@pytest.mark.parametrize("names", ["warwick.observatory", "rockit.focuser"])
+def test_other_packages_have_room_beside_it(tmp_path: Path, names: str) -> None:
+    # The observatory's other projects install into the same namespaces.
+    other = tmp_path.joinpath(*names.split("."), "dome")
     other.mkdir(parents=True)
     (other / "__init__.py").write_text("")
-    program = "import warwick.observatory.dome, warwick.observatory.multifocus, warwick; print(warwick.__file__)"
+    top = names.partition(".")[0]
+    ours = {"warwick": "multifocus", "rockit": "multichannel"}[top]
+    program = f"import {names}.dome, {names}.{ours}, {top}; print({top}.__file__)"
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={"PYTHONPATH": f"{PROJECT}:{PROJECT}/packaging/python:{tmp_path}"},

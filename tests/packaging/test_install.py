@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import marshal
+import os
 import re
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from installed import PROJECT, Processes, Site, environment, free_port, listens, make, needs, run, until
+from installed import PROJECT, Processes, Site, environment, listens, make, needs, run, until
+from ports import free_port
 
 import indi_multifocus
+from focus_cli import indiserver
 from indi_multifocus.simulator import Simulator
 
 COMMANDS = ("indi_multifocus", "focusd", "focus")
@@ -31,10 +34,11 @@ def install(folder: Path, *targets: str, prefix: str = "/usr/local") -> None:
 def test_make_install_puts_everything_where_programs_look_for_it(tmp_path: Path) -> None:
     install(tmp_path, "install")
     there = files(tmp_path)
-    for name in COMMANDS:
+    for name in (*COMMANDS, "multichannel_focusd"):
         assert f"usr/local/bin/{name}" in there
     assert "usr/share/indi/indi_multifocus.xml" in there  # KStars looks nowhere else
-    assert "usr/local/lib/systemd/system/focusd@.service" in there
+    for unit in ("focusd@", "multichannel_focusd@", "indi-multifocus@"):
+        assert f"usr/local/lib/systemd/system/{unit}.service" in there
     assert "usr/local/lib/udev/rules.d/60-multifocus.rules" in there
     assert "usr/local/share/bash-completion/completions/focus" in there
     (code,) = tmp_path.glob("usr/local/lib/python3*/*-packages/indi_multifocus")
@@ -71,20 +75,71 @@ def test_an_unusual_prefix_needs_no_PYTHONPATH(tmp_path: Path) -> None:
 
 
 def test_make_uninstall_leaves_what_is_not_its_own(tmp_path: Path) -> None:
-    install(tmp_path, "install", "install-clasp")
+    install(tmp_path, "install", "install-clasp", "install-portable")
     (shared,) = tmp_path.glob("usr/local/lib/python3*/*-packages/warwick/observatory")
     (shared / "common.py").write_text("")
     (shared / "multifocus" / "__pycache__").mkdir(exist_ok=True)
     install(tmp_path, "uninstall")
     left = files(tmp_path)
-    assert {Path(name).name for name in left} == {"clasp.json", "61-clasp-focuser.rules", "common.py"}
+    assert {Path(name).name for name in left} == {
+        "clasp.json",
+        "61-clasp-focuser.rules",
+        "portable.json",
+        "61-portable-focuser.rules",
+        "common.py",
+    }
 
 
 def test_make_uninstall_leaves_nothing_else(tmp_path: Path) -> None:
-    install(tmp_path, "install")
-    install(tmp_path, "uninstall")
+    system, own = tmp_path / "system", tmp_path / "own"
+    for folder in ("etc", "usr/share", "usr/local/bin", "usr/local/share"):
+        (system / folder).mkdir(parents=True)
+    before = sorted(system.rglob("*"))
+    install(system, "install")
+    install(system, "uninstall")
+    left = set(system.rglob("*")).difference(before)
+    assert {path.name for path in left} <= {"lib", f"python3.{sys.version_info[1]}", "site-packages", "dist-packages"}
+    folders = [f"PREFIX={own}", f"INDIDATADIR={own}/indi", f"SYSCONFDIR={own}/etc", "DESTDIR=/"]
+    make("install", *folders)
+    make("uninstall", *folders)
+    assert not own.exists()
+
+
+def test_make_install_takes_the_system_s_Python_whatever_is_first_on_the_path(tmp_path: Path) -> None:
+    needs("/usr/bin/python3")
+    other = tmp_path / "pyenv" / "python3"
+    other.parent.mkdir()
+    other.write_text("#!/bin/sh\nexit 1\n")
+    other.chmod(0o755)
+    path = f"{other.parent}:{os.environ['PATH']}"
+    # Were PYTHON in the environment, somebody would have asked for it.
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHON"}
+    done = run(["make", "install", f"DESTDIR={tmp_path}"], cwd=PROJECT, env={**variables, "PATH": path})
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "usr/local/bin/focus").read_text().startswith("#!/usr/bin/python3\n")
+
+
+@pytest.mark.parametrize("python", ["", "/bin/false"])
+def test_make_install_without_a_Python_says_so_and_installs_nothing(tmp_path: Path, python: str) -> None:
+    done = run(["make", "install", f"DESTDIR={tmp_path}", f"PYTHON={python or 'python-of-old'}"], cwd=PROJECT)
+    assert done.returncode != 0
+    assert "is no Python 3.9 or later: install python3, or name another by PYTHON=" in done.stderr
     assert files(tmp_path) == []
-    assert not list(tmp_path.glob("usr/local/lib/python3*/*-packages/*"))
+
+
+def test_make_install_says_who_may_write_there(tmp_path: Path) -> None:
+    needs("/usr/bin/python3", root=True)
+    # By another user, who can read nothing of this project's.
+    done = subprocess.run(
+        ["sh", "-s", "/usr/bin/python3", str(tmp_path / "usr/local/bin")],
+        input=(PROJECT / "packaging/before-install.sh").read_bytes(),
+        capture_output=True,
+        timeout=30,
+        user=65534,
+        cwd="/",
+    )
+    assert done.returncode == 1
+    assert b"cannot be written: run it as root, as by 'sudo make install'" in done.stderr
 
 
 def complete(*words: str) -> list[str]:
@@ -148,7 +203,8 @@ def test_pip_installs_commands_and_data_from_the_source_distribution(venv: Path,
     assert f"Version: {indi_multifocus.__version__}\n" in shown
     assert (venv / "share/indi/indi_multifocus.xml").read_bytes() == (PROJECT / "xml/indi_multifocus.xml").read_bytes()
     assert (venv / "share/bash-completion/completions/focus").exists()
-    program = "import indi_multifocus.indi, focus_cli, warwick.observatory.multifocus as m; print(m.__file__)"
+    packages = "indi_multifocus.indi, focus_cli, warwick.observatory.multifocus, rockit.focuser.multichannel"
+    program = f"import {packages} as m; print(m.__file__)"
     done = run([venv / "bin/python", "-c", program], env=environment(tmp_path), cwd=tmp_path)
     assert done.stdout.startswith(str(venv)), done.stderr
 
@@ -162,7 +218,7 @@ def test_an_indiserver_runs_the_driver_of_a_virtual_environment(
     port = free_port()
     variables = environment(tmp_path)
     variables["PATH"] = f"{venv / 'bin'}:{variables['PATH']}"
-    processes.start(["indiserver", "-p", str(port), "-u", tmp_path / "local", "indi_multifocus"], env=variables)
+    processes.start(indiserver.command(port, str(tmp_path / "local"), "indi_multifocus"), env=variables)
     until(lambda: listens(port), "indiserver")
     version = f"MultiFocus 1.DRIVER_INFO.DRIVER_VERSION={indi_multifocus.__version__}\n"
     asked = ["indi_getprop", "-p", str(port), "-t", "2", "MultiFocus 1.DRIVER_INFO.DRIVER_VERSION"]

@@ -15,6 +15,7 @@ import pytest
 from installed import PROJECT, Machine, Processes, Site, environment, listens, needs, run, until
 from support import FocuserClient
 
+from focus_cli import indiserver
 from indi_multifocus.simulator import Simulator
 
 pytestmark = [pytest.mark.packages, pytest.mark.timeout(300)]
@@ -231,8 +232,8 @@ def test_two_controllers_on_one_machine_share_a_server_by_their_prefixes(
         variables = f"INDI_MULTIFOCUS_CONFIG={site.config} INDIDEV={name}"
         driver.write_text(f"#!/bin/sh\n{variables} exec {Path(sys.executable).parent}/indi_multifocus\n")
         driver.chmod(0o755)
-        drivers.append(driver)
-    command: list[str | Path] = ["indiserver", "-p", str(east.indi_port), "-u", tmp_path / "local", *drivers]
+        drivers.append(str(driver))
+    command = indiserver.command(east.indi_port, str(tmp_path / "local"), *drivers)
     processes.start(command, env=environment(tmp_path), cwd=tmp_path)
     until(lambda: listens(east.indi_port), "indiserver")
     one, other = Focusd(east, processes, INDIDEV="East"), Focusd(west, processes, INDIDEV="West")

@@ -10,7 +10,10 @@ from configparser import ConfigParser
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 import indi_multifocus
+from indi_multifocus.__main__ import main
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -28,6 +31,17 @@ def test_asking_for_the_version_imports_nothing_else() -> None:
     program = "import sys; before = set(sys.modules); import indi_multifocus; print(set(sys.modules) - before)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=PROJECT, timeout=30)
     assert done.stdout == "{'indi_multifocus'}\n"
+
+
+@pytest.mark.parametrize("argument", ["-h", "--help", "--verbose"])
+def test_somebody_who_starts_the_driver_by_hand_is_told_how_it_is_started(
+    argument: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["indi_multifocus", argument])
+    status = main()
+    output, errors = capsys.readouterr()
+    assert "indiserver indi_multifocus\n" in output + errors
+    assert (status, bool(output), bool(errors)) == ((2, False, True) if argument == "--verbose" else (0, True, False))
 
 
 def test_the_catalogue_entry_is_one_that_KStars_and_INDI_Web_Manager_take() -> None:
@@ -68,4 +82,4 @@ def test_every_package_is_installed() -> None:
     listed = set(metadata["options"]["packages"].split())
     folders = {path.parent for name in ("indi_multifocus", "focus_cli") for path in (PROJECT / name).rglob("*.py")}
     packages = {".".join(folder.relative_to(PROJECT).parts) for folder in folders}
-    assert listed == packages | {"warwick.observatory.multifocus"}
+    assert listed == packages | {"warwick.observatory.multifocus", "rockit.focuser.multichannel"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The four rpm packages: built, looked at, installed into an empty root, and run from there."""
+"""The five rpm packages: built, looked at, installed into an empty root, and run from there."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ NAMES = {
     "observatory-multifocus-client",
     "python3-warwick-observatory-multifocus",
     "clasp-multifocus-data",
+    "portable-multifocus-data",
 }
 
 
@@ -43,7 +44,7 @@ def sitelib(root: Path) -> Path:
     return found
 
 
-def test_there_are_the_four_documented_packages_and_their_sources(rpms: Path) -> None:
+def test_there_are_the_documented_packages_and_their_sources(rpms: Path) -> None:
     for kind in ("noarch", "src"):
         built = {path.name: query(path, "--qf", "%{NAME} %{VERSION}\n") for path in rpms.glob(f"*.{kind}.rpm")}
         assert sorted(line for lines in built.values() for line in lines) == sorted(
@@ -64,6 +65,8 @@ def test_everything_is_root_s_and_only_commands_are_executable(rpms: Path) -> No
         for line in query(path, "--qf", "[%{FILEMODES:perms} %{FILEUSERNAME} %{FILEGROUPNAME} %{FILENAMES}\n]"):
             mode, user, group, name = line.split(" ", 3)
             assert (user, group) == ("root", "root"), line
+            if mode[0] == "l":
+                continue
             command = re.fullmatch(r"/usr/(bin|libexec)/[^/]+|.*/focus_cli/indi_multifocus", name)
             expected = "drwxr-xr-x" if mode[0] == "d" else "-rwxr-xr-x" if command else "-rw-r--r--"
             assert mode == expected, line
@@ -96,11 +99,15 @@ def test_commands_answer_from_an_empty_root(installed: Path, tmp_path: Path) -> 
 def test_a_command_says_which_package_it_lacks(installed: Path, tmp_path: Path) -> None:
     # -S: without the packages of this Python
     variables = environment(tmp_path, {"PYTHONPATH": str(sitelib(installed))})
-    for command in ("focusd", "focus"):
-        script = installed / "usr/bin" / command
-        done = run([sys.executable, "-S", script, "status"], env=variables, cwd=tmp_path)
+    needed = {
+        "focusd": ["pyserial", "msgspec", "Pyro4", "serpent", "pyindi-client"],
+        "focus": ["msgspec", "Pyro4", "serpent"],
+    }
+    for command, packages in needed.items():
+        done = run([sys.executable, "-S", installed / "usr/bin" / command, "status"], env=variables, cwd=tmp_path)
         assert done.returncode == 1
-        assert re.fullmatch(rf"{command}: .* has no (Pyro4|msgspec|pyindi-client); `.* pip install .*\n", done.stderr)
+        assert done.stderr.startswith(f"{command}: {sys.executable} has no {', '.join(packages)}; `"), done.stderr
+        assert re.search(rf"-m pip install .*--no-deps {' '.join(packages)}` installs", done.stderr)
 
 
 def test_focusd_and_focus_move_a_focuser_from_an_empty_root(
@@ -174,6 +181,63 @@ def test_it_replaces_the_old_focusd_s_package_and_can_be_replaced_by_it(rpms: Pa
     assert "focus_cli" in command.read_text()
     assert rpm(root, "--upgrade", "--oldpackage", old).returncode == 0
     assert command.read_text() == "old\n"
+
+
+SUCCESSORS = {
+    "rockit-focuser-multichannel-server": "observatory-multifocus-server",
+    "rockit-focuser-multichannel-client": "observatory-multifocus-client",
+    "rockit-focuser-multichannel-data-clasp": "clasp-multifocus-data",
+    "rockit-focuser-multichannel-data-portable": "portable-multifocus-data",
+    "python3-rockit-focuser-multichannel": "python3-warwick-observatory-multifocus",
+}
+SUCCESSOR_SPEC = """
+Name: rockit-focuser-multichannel
+Version: 20241105120000
+Release: 1
+License: GPL-3.0
+Summary: stands for the successor generation's packages
+BuildArch: noarch
+%description
+%package server
+Summary: server
+%description server
+%package data-clasp
+Summary: data
+%description data-clasp
+%install
+mkdir -p %{buildroot}/usr/bin %{buildroot}/etc/focusd %{buildroot}/usr/lib/systemd/system
+echo old > %{buildroot}/usr/bin/multichannel_focusd
+echo old > %{buildroot}/usr/lib/systemd/system/multichannel_focusd@.service
+echo old > %{buildroot}/etc/focusd/clasp.json
+%files server
+/usr/bin/multichannel_focusd
+/usr/lib/systemd/system/multichannel_focusd@.service
+%files data-clasp
+/etc/focusd/clasp.json
+"""
+
+
+def test_the_packages_take_the_place_of_the_successor_generation_s(rpms: Path, tmp_path: Path) -> None:
+    needs(root=True)
+    for old, new in SUCCESSORS.items():
+        own = f"1:{indi_multifocus.__version__}-1"
+        assert any(line.startswith(f"{old} = {own}") for line in query(package(rpms, new), "--provides")), new
+        for kind in ("--obsoletes", "--conflicts"):
+            assert any(line.startswith(f"{old} < {own}") for line in query(package(rpms, new), kind)), new
+    (tmp_path / "old.spec").write_text(SUCCESSOR_SPEC)
+    done = run(["rpmbuild", "-bb", "--define", f"_topdir {tmp_path / 'build'}", tmp_path / "old.spec"])
+    assert done.returncode == 0, done.stderr
+    root = tmp_path / "root"
+    root.mkdir()
+    assert rpm(root, "--install", *(tmp_path / "build").glob("RPMS/noarch/*.rpm")).returncode == 0
+    (root / "etc/focusd/clasp.json").write_text("changed\n")
+    done = rpm(root, "--upgrade", *rpms.glob("*.noarch.rpm"))
+    assert done.returncode == 0, done.stderr
+    listed = run(["rpm", "--root", root, "-qa", "--qf", "%{NAME}\n"], env=environment(root))
+    assert set(listed.stdout.split()) == NAMES
+    assert (root / "usr/bin/multichannel_focusd").readlink() == Path("focusd")
+    assert (root / "usr/lib/systemd/system/multichannel_focusd@.service").readlink() == Path("focusd@.service")
+    assert (root / "etc/focusd/clasp.json").read_text() == "changed\n"
 
 
 def test_erasing_the_packages_leaves_nothing_behind(installed: Path) -> None:

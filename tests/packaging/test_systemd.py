@@ -190,6 +190,28 @@ def test_a_started_focusd_answers_at_once_and_moves_a_focuser(system: Booted) ->
     assert json.loads(system.must("f json"))["current_steps_1"] == 300
 
 
+def test_the_successor_generation_s_name_of_the_unit_is_another_one_of_the_same(system: Booted) -> None:
+    system.must("systemctl start multichannel_focusd@sim && f init && f set 2 40")
+    assert system.must("systemctl is-active focusd@sim") == "active\n"
+    before = system.must("systemctl show -p MainPID --value focusd@sim")
+    system.must("systemctl restart multichannel_focusd@sim")
+    assert system.must("systemctl show -p MainPID --value focusd@sim") not in (before, "0\n")
+    system.must("systemctl stop multichannel_focusd@sim")
+    assert system.run("systemctl is-active focusd@sim").stdout == "inactive\n"
+    # As `systemctl enable` of the successor's own package has left it.
+    wants = "/etc/systemd/system/multi-user.target.wants"
+    link = f"{wants}/multichannel_focusd@sim.service"
+    system.must(
+        f"mkdir -p {wants} && ln -s /usr/lib/systemd/system/multichannel_focusd@.service {link}"
+        " && systemctl daemon-reload"
+    )
+    wanted = system.must("systemctl show -p Wants --value multi-user.target").split()
+    system.must(f"rm {link} && systemctl daemon-reload")
+    assert "focusd@sim.service" in wanted
+    # As the successor's documentation has it.
+    system.must("systemctl enable --now multichannel_focusd@sim && f json && systemctl disable focusd@sim")
+
+
 def test_the_services_run_as_a_user_of_their_own(system: Booted) -> None:
     system.must("systemctl start focusd@sim && f init")
     users = system.must("ps -o user= -p $(pgrep -d, -f 'bin/[f]ocusd|[i]ndiserver|-m [i]ndi_multifocus$')").split()

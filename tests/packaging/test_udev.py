@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.packages]
 RULES = PROJECT / "packaging" / "udev"
 BOARDS = {"LUFA": ("03eb", "204b"), "Leonardo": ("2341", "8036"), "Micro": ("2341", "8037")}
 FTDI = ("0403", "6001")
-CLASP_SERIAL = "24237313135351A01221"
+CLASP_SERIAL, PORTABLE_SERIAL = "24237313135351A01221", "242373131353513091B0"
 
 
 def plug_in(sys: Path, vendor: str, product: str, serial: str) -> None:
@@ -92,8 +92,8 @@ def test_an_FTDI_cable_becomes_dev_focuser_by_the_example(tmp_path: Path) -> Non
     assert "/dev/focuser" in apply(tmp_path, PORT, *FTDI, serial="A50285BI", rules=rules)
 
 
-@pytest.mark.parametrize(("serial", "priority"), [(CLASP_SERIAL, "100"), ("another", "-100")])
-def test_CLASP_s_own_controller_comes_before_other_boards(tmp_path: Path, serial: str, priority: str) -> None:
+@pytest.mark.parametrize(("serial", "priority"), [(CLASP_SERIAL, "100"), (PORTABLE_SERIAL, "100"), ("another", "-100")])
+def test_a_telescope_s_own_controller_comes_before_other_boards(tmp_path: Path, serial: str, priority: str) -> None:
     said = apply(tmp_path, PORT, *BOARDS["LUFA"], serial=serial)
     assert re.findall(r"^L:(-?\d+)$", said, re.MULTILINE) == [priority]
 

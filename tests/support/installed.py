@@ -11,13 +11,14 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Callable, TypeVar
 
 import pytest
+from ports import free_port
+from waiting import eventually
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 45.0
@@ -25,21 +26,8 @@ T = TypeVar("T")
 
 
 def until(condition: Callable[[], T], what: str, within_s: float = PATIENCE_S) -> T:
-    """Wait for a true value and return it."""
-    end_s = time.monotonic() + within_s
-    while time.monotonic() < end_s:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.02)
-    raise AssertionError(f"{what}: not within {within_s:.0f} s")
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """`eventually`, with the patience that booting and installing needs."""
+    return eventually(condition, what, within_s, pause_s=0.02)
 
 
 def listens(port: int, host: str = "127.0.0.1") -> bool:

@@ -12,9 +12,11 @@ All are context managers, and whatever they started has ended when they are left
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,33 +28,32 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar, Union, cast
+from typing import NamedTuple, TypeVar, Union
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
 import serial
+from ports import free_port
+from stream import Stream
+from waiting import DEADLINE_S, eventually, is_running
 
+from focus_cli import indiserver
 from indi_multifocus.driver import Driver
 from indi_multifocus.settings.driver_settings import Settings
 from indi_multifocus.simulator import Simulator
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 20.0
-"""For what is to happen at once, on the busiest of machines. Nothing is told right or wrong by the time it takes."""
-
 T = TypeVar("T")
 Value = Union[float, str]
 
 
-def eventually(condition: Callable[[], T], what: str, within_s: float = DEADLINE_S) -> T:
-    """The first true value of `condition`; fails when there is none in time."""
-    end = time.monotonic() + within_s
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < end, f"in vain waited for {what}"
-        time.sleep(0.002)
+def libindi() -> tuple[int, ...]:
+    """The version of the libindi that is installed; (0,) where there is none."""
+    if shutil.which("indiserver") is None:
+        return (0,)
+    found = re.search(r"INDI Library: ([0-9.]+)", indiserver.usage())
+    assert found is not None, indiserver.usage()
+    return tuple(int(part) for part in found[1].split("."))
 
 
 class Said(NamedTuple):
@@ -94,6 +95,8 @@ class Property:
 
 
 _MARK = "MARK_OF_A_TEST_"
+_numbers = itertools.count(1)
+"""Of the clients: behind a server each is also told what the others asked for."""
 _KINDS = ("Number", "Switch", "Text", "Light")
 _STATES = ("Idle", "Ok", "Busy", "Alert")
 
@@ -103,13 +106,11 @@ class IndiClient:
 
     def __init__(self, read_fd: int, write_fd: int) -> None:
         self._read_fd, self._write_fd = read_fd, write_fd
-        self._parser: ElementTree.XMLPullParser[Any] = ElementTree.XMLPullParser(["start", "end"])
-        self._parser.feed("<stream>")
-        self._depth = 0
-        self._root = self._before = ElementTree.Element("")
+        self._stream = Stream()
         self.devices: dict[str, dict[str, Property]] = {}
         self.said: list[Said] = []
         self._marks = self._marked = 0
+        self._number = next(_numbers)
         self.behind_a_server = False
         """It is indiserver that speaks, which also tells each client what the others ask for."""
         self.excused: set[str] = set()
@@ -154,6 +155,16 @@ class IndiClient:
         return self.next_said(device, name, since)
 
     # Reading
+
+    @property
+    def read_fd(self) -> int:
+        """What to select on, to know that there is something to read."""
+        return self._read_fd
+
+    def read(self) -> None:
+        """Take what has come by now."""
+        while self._read(0):
+            pass
 
     def property(self, device: str, name: str) -> Property | None:
         """The property, if it is defined."""
@@ -219,7 +230,7 @@ class IndiClient:
         """Read until the driver has dealt with all that was sent before."""
         self._marks += 1
         # It is refused by a message that names it, and that is kept from the others.
-        mark = f"{_MARK}{self._marks}"
+        mark = f"{_MARK}{self._number}_{self._marks}"
         self.new(device, mark, {mark: "On"}, "Switch")
         self.wait(lambda: self._marked == self._marks, "the driver to deal with what was sent")
 
@@ -233,22 +244,8 @@ class IndiClient:
         if not data:
             self.ended = True
             return False
-        self._parser.feed(data)
-        for happened in self._parser.read_events():
-            event, element = cast("tuple[str, ElementTree.Element]", happened)
-            if event == "start":
-                self._depth += 1
-                if self._depth == 1:
-                    self._root = self._before = element
-                elif self._depth == 2:
-                    between = (self._before.tail or "") + (self._root.text or "")
-                    assert not between.strip(), f"{between!r} is not INDI"
-                continue
-            self._depth -= 1
-            if self._depth == 1:
-                self._take(element)
-                self._before = element
-                self._root.clear()
+        for element in self._stream.feed(data):
+            self._take(element)
         return True
 
     def _take(self, element: ElementTree.Element) -> None:
@@ -259,9 +256,10 @@ class IndiClient:
             return
         assert "timestamp" in attributes, f"{tag} of {device}.{name} has no timestamp"
         if tag == "message":
-            mark = re.search(_MARK + r"(\d+)", message)
+            mark = re.search(_MARK + r"(\d+)_(\d+)", message)
             if mark is not None:
-                self._marked = int(mark[1])
+                if int(mark[1]) == self._number:
+                    self._marked = int(mark[2])
                 return
             self.said.append(Said("message", device, "", "", {}, message))
             return
@@ -440,6 +438,8 @@ class DriverProcess:
         assert self.process.stdout is not None
         self.stdin = self.process.stdin
         self.client = FocuserClient(self.process.stdout.fileno(), self.stdin.fileno())
+        self.may_fail = False
+        """A traceback is expected."""
 
     def __enter__(self) -> DriverProcess:
         self.client.get_properties()
@@ -457,7 +457,7 @@ class DriverProcess:
         for stream in (self.process.stdin, self.process.stdout):
             assert stream is not None
             stream.close()
-        if kind is None:
+        if kind is None and not self.may_fail:
             assert "Traceback" not in self.errors
 
     @property
@@ -504,13 +504,11 @@ class IndiServer:
         raise AssertionError(f"indiserver does not start: {self.log}")
 
     def _start(self) -> bool:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         with open(self._log, "wb") as log:
-            options = ["-p", str(self.port), "-u", f"/tmp/{uuid.uuid4()}", "-r", str(self._restarts)]
+            command = indiserver.command(self.port, f"/tmp/{uuid.uuid4()}", "-r", str(self._restarts))
             self.process = subprocess.Popen(
-                ["indiserver", *options, str(self._driver), *self._beside],
+                [*command, str(self._driver), *self._beside],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -587,6 +585,13 @@ class IndiServer:
         client.wait(lambda: client.devices, "the driver to define its devices")
         return client
 
+    def hang_up(self, client: FocuserClient) -> None:
+        """Close the connection of a client."""
+        for connection, known in list(self._clients):
+            if known is client:
+                connection.close()
+                self._clients.remove((connection, known))
+
     def run(self, tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one of INDI's command line tools on this server."""
         return subprocess.run(
@@ -596,15 +601,6 @@ class IndiServer:
             text=True,
             timeout=DEADLINE_S,
         )
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] != b"Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 class Bridge:

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from indi_multifocus.settings.configuration import MAX_SIZE, Config, ConfigError, Probe, load, parse
+from indi_multifocus.settings.configuration import MAX_SIZE, Config, ConfigError, load, parse
+from indi_multifocus.settings.driver_settings import Probe
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENTED: dict[str, Any] = {
@@ -96,8 +97,8 @@ def test_every_optional_entry_is_read() -> None:
     assert config.limits == {1: (-9999999, 9999999), 3: (-500, 20000)}
     assert config.labels == {1: "RASA-1", 2: "Röhre 2"}
     assert config.temperature_probes == {
-        "rasa1": Probe(label="RASA 1", address=ADDRESS, channel=1),
-        "dome": Probe(label="Dome", address=OTHER_ADDRESS, channel=None),
+        "rasa1": Probe("rasa1", label="RASA 1", address=ADDRESS, channel=1),
+        "dome": Probe("dome", label="Dome", address=OTHER_ADDRESS, channel=None),
     }
     assert list(config.temperature_probes) == ["rasa1", "dome"]
     assert (config.indi_host, config.indi_port) == ("clasp-tcs", 7625)
@@ -198,7 +199,8 @@ def test_limits_that_cannot_be_are_refused(limits: object, complaint: str) -> No
 
 
 @pytest.mark.parametrize(
-    "label", ["", " ", " a", "a ", "RASA.1", "a=b", "a;b", "*", "a@b", "a:b", "a/b", "\\", '"', "a\tb"]
+    "label",
+    ["", " ", " a", "a ", "RASA.1", "a=b", "a;b", "*", "a@b", "a:b", "a/b", "\\", '"', "a\tb", "a&b", "a'b", "-a"],
 )
 def test_a_label_that_is_no_name_of_an_INDI_device_is_refused(label: str) -> None:
     assert error_with(labels={"1": label}).startswith(
@@ -249,6 +251,11 @@ def test_two_channels_cannot_have_one_name() -> None:
 )
 def test_probes_that_cannot_be_are_refused(probes: object, complaint: str) -> None:
     assert error_with(temperature_probes=probes).startswith(f"test.json: temperature_probes.{complaint}")
+
+
+def test_of_a_single_channel_it_is_said_that_there_is_one() -> None:
+    probes = {"a": {"label": "A", "address": ADDRESS, "channel": 2}}
+    assert error_with(channels=1, temperature_probes=probes).endswith("a.channel: 2: there is channel 1 alone")
 
 
 def test_probes_without_a_channel_do_not_contend_for_one() -> None:
@@ -324,8 +331,12 @@ def test_a_file_that_one_may_not_read_is_named_with_the_reason(tmp_path: Path) -
         os.seteuid(user)
 
 
-def test_a_file_without_end_is_not_read_to_its_end() -> None:
+def test_a_huge_file_is_not_read_to_its_end(tmp_path: Path) -> None:
+    with open(tmp_path / "huge.json", "wb") as file:
+        file.truncate(1 << 40)
     with pytest.raises(ConfigError, match="is larger than"):
+        load(tmp_path / "huge.json")
+    with pytest.raises(ConfigError, match="this is a device; a JSON file is expected"):
         load("/dev/zero")
 
 

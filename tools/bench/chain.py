@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The whole chain of the observatory, each part a process, and what is measured of it.
 
-    focus ── focusd ── indiserver ── driver ── wire ── device
+focus ── focusd ── indiserver ── driver ── wire ── device
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from types import TracebackType
 from typing import Any
 
 import Pyro4
+from ports import free_port
 
 from .processes import PROJECT, Helper, end, environment, start
 from .report import Row, Target
-from .stand import free_port, wait_for
+from .stand import wait_for
 
 OVERHEAD_MS = 150
 STATUS_RATIO = 0.7
@@ -40,7 +41,7 @@ class Chain:
             env = environment(folder)
             self._device = Helper("tools.bench.device", "multifocus", "2", env=env)
             stack.callback(self._device.close)
-            self._wire = Helper("tools.bench.wire", str(self._device.ready), "0", env=env)
+            self._wire = Helper("tools.bench.wire", str(self._device.ready), "0", "pty", env=env)
             stack.callback(self._wire.close)
             port = free_port()
             entry = {"name": "bench_focus_daemon", "host": "127.0.0.1", "port": port}
@@ -57,6 +58,7 @@ class Chain:
             stack.callback(end, daemon)
             wait_for(lambda: b" serves " in log.read_bytes(), lambda: f"focusd does not answer: {log.read_text()}")
             self.focusd = stack.enter_context(Pyro4.Proxy(f"PYRO:{entry['name']}@127.0.0.1:{port}"))
+            self.focusd._pyroTimeout = 30.0
             code = self.focusd.initialize()
             if code:
                 raise RuntimeError(f"focusd could not connect (code {code}): {log.read_text()}")
@@ -73,9 +75,12 @@ class Chain:
         standstill to its end."""
         self._wire.ask("take")
         began_s = time.monotonic()
-        subprocess.run([command("focus"), "set", "1", str(steps)], env=self._env, cwd=PROJECT, check=True)
+        subprocess.run([command("focus"), "set", "1", str(steps)], env=self._env, cwd=PROJECT, check=True, timeout=60)
         ended_s = time.monotonic()
-        wire_s = next(at_s for at_s, who, text in self._wire.ask("take") if who == "host" and f"1{steps:+d}" in text)
+        sent = [at_s for at_s, who, text in self._wire.ask("take") if who == "host" and f"1{steps:+d}" in text]
+        if not sent:
+            raise RuntimeError(f"`focus set 1 {steps}` ended, and 1{steps:+d} was not on the wire")
+        wire_s = sent[0]
         return (wire_s - began_s) * 1000, (ended_s - float(self._device.ask("?"))) * 1000
 
 
@@ -108,6 +113,7 @@ def _rates(chain: Chain, batches: int) -> tuple[tuple[float, ...], tuple[float, 
     bare = Helper("tools.bench.bare", json.dumps(chain.focusd.report_status()), env=dict(os.environ))
     try:
         with Pyro4.Proxy(bare.ready) as other:
+            other._pyroTimeout = 30.0
             found: tuple[list[float], list[float]] = ([], [])
             for _ in range(batches):
                 for rates, proxy in zip(found, (chain.focusd, other)):

@@ -6,18 +6,15 @@ Used by the measurements, in the bench's one thread. It understands as much of t
 
 from __future__ import annotations
 
-import re
 import select
 import socket
 import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Callable
+from xml.etree import ElementTree
 
-_VECTOR = re.compile(rb"<(def|set)(Number|Switch|Text|Light)Vector\b(.*?)</\1\2Vector>", re.DOTALL)
-_ATTRIBUTE = re.compile(rb'(\w+)="([^"]*)"')
-_ELEMENT = re.compile(rb'<(?:def|one)\w+ [^>]*?name="([^"]*)"[^>]*>\s*([^<]*?)\s*</')
-_MESSAGE = re.compile(rb'<message [^>]*message="([^"]*)"')
+from stream import Stream
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Client:
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._rest = b""
+        self._stream = Stream()
         self._come: deque[Vector] = deque()
         self.messages: list[str] = []
         """Texts for people that came, for the case that something fails."""
@@ -72,10 +69,10 @@ class Client:
         body = "".join(f'<one{kind} name="{key}">{value}</one{kind}>' for key, value in elements.items())
         return self.send(f'<new{kind}Vector device="{device}" name="{name}">{body}</new{kind}Vector>\n')
 
-    def wait(self, wanted: Callable[[Vector], bool], within_s: float = 20.0) -> Vector:
+    def wait(self, wanted: Callable[[Vector], bool], what: str, within_s: float = 20.0) -> Vector:
         """The first vector that is `wanted` of those that came since the last wait; what came before it is dropped.
 
-        Raises TimeoutError.
+        Raises TimeoutError, which says for `what` it waited.
         """
         end_s = time.monotonic() + within_s
         while True:
@@ -84,7 +81,7 @@ class Client:
                 if wanted(vector):
                     return vector
             if not self._read(end_s):
-                raise TimeoutError(f"not within {within_s} s; messages: {self.messages[-3:]}")
+                raise TimeoutError(f"waited {within_s:g} s in vain for {what}; messages: {self.messages[-3:]}")
 
     def collect(self, for_s: float) -> list[Vector]:
         """All that comes in the next `for_s` seconds."""
@@ -108,20 +105,15 @@ class Client:
         now = time.monotonic()
         if not data:
             raise RuntimeError("the INDI server closed the connection")
-        self._rest += data
-        end = 0
-        for match in _VECTOR.finditer(self._rest):
-            self.messages += [text.decode() for text in _MESSAGE.findall(self._rest[end : match.start()])]
-            end = match.end()
-            self._come.append(_vector(match, now))
-        self._rest = self._rest[end:]
+        for element in self._stream.feed(data):
+            if element.get("message"):
+                self.messages.append(element.get("message", ""))
+            if element.tag.endswith("Vector") and element.tag[:3] in ("def", "set"):
+                self._come.append(_vector(element, now))
         return True
 
 
-def _vector(match: re.Match[bytes], now: float) -> Vector:
-    head, _, body = match[3].partition(b">")
-    attributes = {key.decode(): value.decode() for key, value in _ATTRIBUTE.findall(head)}
-    elements = {key.decode(): value.decode() for key, value in _ELEMENT.findall(body)}
-    return Vector(
-        now, match[1].decode(), attributes["device"], attributes["name"], attributes.get("state", ""), elements
-    )
+def _vector(element: ElementTree.Element, now: float) -> Vector:
+    device, name, state = (element.get(key, "") for key in ("device", "name", "state"))
+    elements = {child.get("name", ""): (child.text or "").strip() for child in element}
+    return Vector(now, element.tag[:3], device, name, state, elements)

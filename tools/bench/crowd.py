@@ -24,7 +24,7 @@ def main() -> None:
     port, count, device = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     selector = selectors.DefaultSelector()
     for _ in range(count):
-        client = socket.create_connection(("127.0.0.1", port))
+        client = socket.create_connection(("127.0.0.1", port), timeout=20.0)
         client.sendall(f'<getProperties version="1.7" device="{device}" name="{POSITION}"/>\n'.encode())
         client.recv(65536)
         selector.register(client, selectors.EVENT_READ)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Callable
 
 
@@ -23,7 +22,6 @@ def _serve(port: str | int, standstill: Callable[[], float | None]) -> None:
 def main() -> None:
     """Serve until standard input ends."""
     if sys.argv[1] == "moonlite":
-        sys.path.append(str(Path(__file__).resolve().parents[2] / "tests" / "support"))
         from moonlite import Moonlite
 
         with Moonlite(position=20_000) as focuser:

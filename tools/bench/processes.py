@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -20,6 +21,9 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[2]
+
+ANSWER_S = 20.0
+"""A process of the bench that has said nothing for so long is stuck."""
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
@@ -73,22 +77,30 @@ class Helper:
     """A Python module of the bench that runs as a process of its own, and answers a line with a line of JSON."""
 
     def __init__(self, module: str, *arguments: str, env: dict[str, str]) -> None:
+        self._name = " ".join([module, *arguments])
         self._process = start([sys.executable, "-m", module, *arguments], env)
-        self.ready = self._read()
+        self._rest = b""
+        self.ready = self._read("to be ready")
         """What it said when it was ready."""
 
     def ask(self, line: str) -> Any:
-        """Send a line, return the answer."""
+        """Send a line, return the answer. Raises TimeoutError, or RuntimeError where the process has ended."""
         assert self._process.stdin is not None
         self._process.stdin.write(line.encode() + b"\n")
         self._process.stdin.flush()
-        return self._read()
+        return self._read(f"to answer {line!r}")
 
-    def _read(self) -> Any:
+    def _read(self, what: str) -> Any:
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self._process.args!r} ended")
+        fd, end_s = self._process.stdout.fileno(), time.monotonic() + ANSWER_S
+        while b"\n" not in self._rest:
+            if not select.select([fd], [], [], max(0.0, end_s - time.monotonic()))[0]:
+                raise TimeoutError(f"waited {ANSWER_S:g} s in vain for {self._name} {what}")
+            data = os.read(fd, 65536)
+            if not data:
+                raise RuntimeError(f"{self._name} ended")
+            self._rest += data
+        line, _, self._rest = self._rest.partition(b"\n")
         return json.loads(line)
 
     def close(self) -> None:

@@ -86,9 +86,7 @@ def table(rows: Sequence[Row]) -> str:
     cells = [HEADER, tuple("-" * 3 for _ in HEADER), *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEADER))]
     cells[1] = tuple("-" * width for width in widths)
-    return "\n".join(
-        "| " + " | ".join(text.ljust(width) for text, width in zip(line, widths)) + " |" for line in cells
-    )
+    return "\n".join("| " + " | ".join(text.ljust(width) for text, width in zip(line, widths)) + " |" for line in cells)
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -3,6 +3,9 @@
 
     client ── indiserver ── driver ── wire ── device        each of them a process
 
+Our driver has the wire as a terminal. indi_moonlite_focus has it as a TCP port: it flushes the line before each
+command, and on a pseudo-terminal that throws away the command before, which the other end had no time to read.
+
 Used by the measurements, in the bench's one thread. Times are monotonic seconds, which all processes share.
 """
 
@@ -11,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -20,6 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Callable
+
+from ports import free_port
+
+from focus_cli import indiserver
 
 from .client import Client, Vector
 from .processes import PROJECT, Helper, child, end, environment, start
@@ -51,10 +57,6 @@ def our_executable() -> str:
 
 OURS = Driver("indi_multifocus", our_executable(), "MultiFocus 1", ("1+", "1-"), "1S")
 THEIRS = Driver("indi_moonlite_focus", "indi_moonlite_focus", "MoonLite", (":FG",), ":FQ")
-
-THEIR_TARGET = ":SN"
-"""Goes before `:FG`, which discards it now and then where the line is a pseudo-terminal: libindi's driver flushes the
-terminal before each command. That move is then none."""
 
 
 def check() -> str:
@@ -116,14 +118,15 @@ class Stand:
         arguments = ["moonlite"] if self.driver is THEIRS else ["multifocus", str(self._channels)]
         self._device = Helper("tools.bench.device", *arguments, env=env)
         stack.callback(self._device.close)
-        self._wire = Helper("tools.bench.wire", str(self._device.ready), str(self._baud), env=env)
+        kind = "tcp" if self.driver is THEIRS else "pty"
+        self._wire = Helper("tools.bench.wire", str(self._device.ready), str(self._baud), kind, env=env)
         stack.callback(self._wire.close)
         self.port = free_port()
         self.fifo = self.folder / "fifo"
         os.mkfifo(self.fifo)
         if self._channels != 2:
             env["INDI_MULTIFOCUS_CONFIG"] = str(self._configuration())
-        command = ["indiserver", "-p", str(self.port), "-u", str(self.folder / "socket"), "-f", str(self.fifo)]
+        command = indiserver.command(self.port, str(self.folder / "socket"), "-f", str(self.fifo))
         if self._connect:
             command.append(self.driver.executable)
         self.server = start(command, env, log=self._log)
@@ -149,15 +152,29 @@ class Stand:
         for channel in range(1, 1 + (1 if self.driver is THEIRS else self._channels)):
             device = self.channel(channel)
             if channel == 1:
-                self.client.wait(lambda vector: vector.device == self.driver.device and vector.name == "DEVICE_PORT")
-                self.client.set(device, "DEVICE_PORT", PORT=self._wire.ready)
+                self._set_port(device)
             self.client.set(device, "CONNECTION", CONNECT="On", DISCONNECT="Off")
-            self.client.wait(lambda vector, device=device: (vector.device, vector.name) == (device, POSITION))  # type: ignore[misc]
+            self.client.wait(
+                lambda vector, device=device: (vector.device, vector.name) == (device, POSITION),  # type: ignore[misc]
+                f"{device} to be connected",
+            )
         if self._polling_ms is not None:
             self.client.set(self.driver.device, "POLLING_PERIOD", PERIOD_MS=self._polling_ms)
-            self.client.wait(lambda vector: vector.name == "POLLING_PERIOD")
+            self.client.wait(lambda vector: vector.name == "POLLING_PERIOD", "the answer to POLLING_PERIOD")
         self.pid = child(self.server.pid)
         time.sleep(0.5)  # what drivers still say after the first position
+
+    def _set_port(self, device: str) -> None:
+        self._defined(device, "CONNECTION_MODE" if self.driver is THEIRS else "DEVICE_PORT")
+        if self.driver is THEIRS:
+            self.client.set(device, "CONNECTION_MODE", CONNECTION_TCP="On")
+            self._defined(device, "DEVICE_ADDRESS")  # there in this mode alone
+            self.client.set(device, "DEVICE_ADDRESS", ADDRESS="127.0.0.1", PORT=str(self._wire.ready))
+        else:
+            self.client.set(device, "DEVICE_PORT", PORT=self._wire.ready)
+
+    def _defined(self, device: str, name: str) -> None:
+        self.client.wait(lambda vector: (vector.device, vector.name) == (device, name), f"{device}.{name}")
 
     def channel(self, number: int) -> str:
         """The device's name."""
@@ -168,7 +185,7 @@ class Stand:
     def position(self) -> int:
         """Where the focuser is, as its clients know it."""
         self.client.get_properties()
-        return round(self.client.wait(lambda vector: self._is(vector, POSITION)).number())
+        return round(self.client.wait(lambda vector: self._is(vector, POSITION), f"a {POSITION}").number())
 
     def go(self, position: int, channel: int = 1) -> float:
         """Ask for a move; returns when that was."""
@@ -181,9 +198,10 @@ class Stand:
     def heard(self, name: str, state: str = "", value: float | None = None, within_s: float = 20.0) -> Vector:
         """Wait until the client hears that the first channel's property `name` has this state (and value)."""
         return self.client.wait(
-            lambda vector: self._is(vector, name)
-            and state in ("", vector.state)
-            and (value is None or vector.number() == value),
+            lambda vector: (
+                self._is(vector, name) and state in ("", vector.state) and (value is None or vector.number() == value)
+            ),
+            f"{self.driver.device}.{name} to be {state}" + ("" if value is None else f" at {value}"),
             within_s,
         )
 
@@ -209,11 +227,7 @@ class Stand:
                 if who == "host" and at_s >= since_s and any(command in text for command in commands):
                     return at_s, seen
             time.sleep(0.002)
-        raise TimeoutError(f"{commands} did not come on the wire of {self.driver.name}: {seen[-5:]}")
-
-    def has_target(self, seen: list[Bytes]) -> bool:
-        """Whether the device, by this traffic, knows where to go."""
-        return self.driver is OURS or any(THEIR_TARGET in text for _, _, text in seen)
+        raise TimeoutError(f"waited 5 s in vain for {commands} on the wire of {self.driver.name}: {seen[-5:]}")
 
     def standstill(self) -> float:
         """When the first channel's motor came to rest."""
@@ -222,14 +236,21 @@ class Stand:
             if found is not None:
                 return float(found)
             time.sleep(0.002)
-        raise TimeoutError("the motor does not come to rest")
+        raise TimeoutError(f"waited in vain for the motor of {self.driver.name} to come to rest")
 
-
-def free_port() -> int:
-    """A TCP port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    def order(self, command: str) -> None:
+        """Give indiserver an order: to start or stop a driver."""
+        end_s = time.monotonic() + 10.0
+        while True:
+            try:
+                fifo = os.open(self.fifo, os.O_WRONLY | os.O_NONBLOCK)
+                break
+            except OSError as error:  # ENXIO: it does not read just now
+                if time.monotonic() > end_s:
+                    raise TimeoutError(f"waited 10 s in vain for indiserver to read {self.fifo}") from error
+                time.sleep(0.001)
+        os.write(fifo, f"{command}\n".encode())
+        os.close(fifo)
 
 
 def connected_client(port: int) -> Client:
@@ -240,7 +261,7 @@ def connected_client(port: int) -> Client:
             return Client(port)
         except ConnectionRefusedError:
             if time.monotonic() > end_s:
-                raise
+                raise TimeoutError(f"waited 20 s in vain for indiserver to listen on port {port}") from None
             time.sleep(0.01)
 
 

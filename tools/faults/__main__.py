@@ -19,10 +19,17 @@ from pathlib import Path
 
 from indi_multifocus import __version__
 
+from .chain import Result
+from .rounds import run_rounds
 from .schedule import EVERYTHING, FAULTS, Outcome, run
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 BEGIN, END = "<!-- what make faults found: begin -->\n", "<!-- end -->\n"
+BEGIN_ROUNDS = "<!-- what the rounds found: begin -->\n"
+ROUNDS = "rounds"
+WORKERS = 4
+"""Chains of processes at a time; they wait for motors most of the time."""
+
 BATCH = 8
 """Schedules of one kind that a process carries out in one go."""
 
@@ -115,14 +122,48 @@ def write(text: str, begin: str = BEGIN) -> None:
     PAGE.write_text(before + begin + text + END + after, encoding="utf-8")
 
 
+def measure_rounds(count: int, first_seed: int) -> Result:
+    """Rounds with the real process."""
+    whole = Result()
+    seeds = range(first_seed, first_seed + count)
+    with ProcessPoolExecutor(WORKERS) as pool:
+        for result in pool.map(run_rounds, [list(seeds[start : start + BATCH]) for start in range(0, count, BATCH)]):
+            whole.add(result)
+            for seed, problem in result.problems:
+                print(f'wrong: FAULT_REPLAY="{seed} {ROUNDS}": {problem}', flush=True)
+    return whole
+
+
+def text_of_rounds(result: Result, first_seed: int, taken_s: float) -> str:
+    """As Markdown."""
+    shown = sum(result.shown.values())
+    states = ", ".join(f"{state} {number}" for state, number in sorted(result.shown.items()))
+    faults = ", ".join(f"{name} {number}" for name, number in sorted(result.faults.items()))
+    return (
+        f"Version {__version__}, Python {platform.python_version()}, seeds from {first_seed}: {result.rounds} rounds "
+        f"with {result.requests} requests and {sum(result.faults.values())} faults in {taken_s:.0f} s; "
+        f"{len({seed for seed, _ in result.problems})} of them went wrong. Of {shown} positions at the end were shown: "
+        f"{states}.\n\nFaults: {faults}.\n"
+    )
+
+
+def replay(seed: int, name: str) -> int:
+    """Show one; the exit status."""
+    if name == ROUNDS:
+        result = run_rounds([seed], keep_traces=True)
+        print(*result.traces[seed], sep="\n")
+        return 1 if result.problems else 0
+    outcome = run(seed, kinds_of(name or EVERYTHING), print)
+    print(*outcome.problems, sep="\n")
+    return 1 if outcome.problems else 0
+
+
 def main() -> int:
     """Run until the time is over; the exit status."""
-    replay = os.environ.get("FAULT_REPLAY")
-    if replay:
-        seed, _, name = replay.partition(" ")
-        outcome = run(int(seed), kinds_of(name or EVERYTHING), print)
-        print(*outcome.problems, sep="\n")
-        return 1 if outcome.problems else 0
+    wanted = os.environ.get("FAULT_REPLAY")
+    if wanted:
+        seed, _, name = wanted.partition(" ")
+        return replay(int(seed), name)
     begun_s = time.monotonic()
     first_seed = int(os.environ.get("FAULT_SEED", "0"))
     rows = measure(float(os.environ.get("FAULT_SECONDS", "300")), first_seed)
@@ -137,7 +178,12 @@ def main() -> int:
     )
     print(text)
     write(text)
-    return 1 if made["wrong"] else 0
+    begun_s = time.monotonic()
+    rounds = measure_rounds(int(os.environ.get("FAULT_ROUNDS", "500")), first_seed)
+    text = text_of_rounds(rounds, first_seed, time.monotonic() - begun_s)
+    print(text)
+    write(text, BEGIN_ROUNDS)
+    return 1 if made["wrong"] or rounds.problems else 0
 
 
 if __name__ == "__main__":

@@ -29,12 +29,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import Pyro4
+from ports import free_port
 
+from focus_cli import indiserver
 from indi_multifocus import __version__
 from indi_multifocus.simulator import Simulator
 from tools.bench.client import Client, Vector
 from tools.bench.processes import PROJECT, child, end, environment, start
-from tools.bench.stand import connected_client, free_port, our_executable
+from tools.bench.stand import connected_client, our_executable
 
 from .__main__ import write
 
@@ -126,7 +128,7 @@ class Restless:
             return (vector.device, vector.name, vector.state) == (device, POSITION, "Ok") and vector.number() == goal
 
         self._client.set(device, POSITION, FOCUS_ABSOLUTE_POSITION=goal)
-        return round(self._client.wait(arrived).number())
+        return round(self._client.wait(arrived, f"{device} to arrive").number())
 
 
 def soak_driver(polls: int) -> tuple[list[tuple[int, ...]], list[str]]:
@@ -136,16 +138,18 @@ def soak_driver(polls: int) -> tuple[list[tuple[int, ...]], list[str]]:
     with place() as (stack, folder, simulator):
         path = configure(folder, serial_port=simulator.port, moving_loop_delay=POLLING_S)
         env = {**environment(folder), "INDI_MULTIFOCUS_CONFIG": str(path)}
-        command = ["indiserver", "-p", str(free_port()), "-u", str(folder / "socket"), our_executable()]
+        command = indiserver.command(free_port(), str(folder / "socket"), our_executable())
         server = start(command, env, log=folder / "log")
         stack.callback(end, server)
         client = connected_client(int(command[2]))
         stack.callback(client.close)
         client.get_properties()
-        client.wait(lambda vector: (vector.device, vector.name) == ("MultiFocus 2", "DEVICE_PORT_SCAN"))
+        client.wait(
+            lambda vector: (vector.device, vector.name) == ("MultiFocus 2", "DEVICE_PORT_SCAN"), "the definitions"
+        )
         for channel in CHANNELS:
             client.set(f"MultiFocus {channel}", "CONNECTION", CONNECT="On", DISCONNECT="Off")
-            client.wait(lambda vector: vector.name == "FOCUS_LINK_INFO")
+            client.wait(lambda vector: vector.name == "FOCUS_LINK_INFO", "the connection")
         driver, restless = child(server.pid), Restless(client)
         for tenth in range(1, 11):
             while simulator.polls < polls * tenth // 10:

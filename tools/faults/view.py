@@ -7,18 +7,16 @@ Used by `world.py`, with the bytes of the driver's standard output.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
 from xml.etree import ElementTree
+
+from stream import Stream
 
 
 class View:
     """A client that listens and understands."""
 
     def __init__(self) -> None:
-        self._parser: ElementTree.XMLPullParser[Any] = ElementTree.XMLPullParser(["start", "end"])
-        self._parser.feed("<stream>")
-        self._depth = 0
-        self._root: ElementTree.Element | None = None
+        self._stream = Stream()
         self.states: dict[tuple[str, str], str] = {}
         self.values: dict[tuple[str, str], dict[str, str]] = {}
         self.messages: list[tuple[str, str]] = []
@@ -29,19 +27,8 @@ class View:
 
     def feed(self, data: bytes) -> None:
         """Take what the driver has written."""
-        self._parser.feed(data)
-        for happened in self._parser.read_events():
-            event, element = cast("tuple[str, ElementTree.Element]", happened)
-            if event == "start":
-                self._depth += 1
-                if self._depth == 1:
-                    self._root = element
-                continue
-            self._depth -= 1
-            if self._depth == 1:
-                self._take(element)
-                assert self._root is not None
-                self._root.clear()
+        for element in self._stream.feed(data):
+            self._take(element)
 
     def _take(self, element: ElementTree.Element) -> None:
         device, name = element.get("device", ""), element.get("name", "")

@@ -481,7 +481,7 @@ class Box:
         self.lose_input = self.lose_output = 0
         for channel in range(1, len(self.motors) + 1):
             self.firmware.stall(channel, False, self._world.now)
-        if self.firmware.hung:
+        if self.firmware.fault_hung:
             self.power_off()
         self.power_on()
         self.plug()

@@ -8,5 +8,5 @@ tests/unit/test_fuzz.py plays the seeds and what was once found in every `make t
 
 TARGETS = (
     *("indi_reader", "indi_driver", "serial_protocol", "configuration", "saved_settings", "state_file"),
-    "pyro_calls",
+    *("pyro_calls", "pyro_text"),
 )

@@ -17,7 +17,7 @@ READ = NewVector("Number", "D", "N", (("X", "7"),))
 SEEDS = [
     GOOD,
     b'<newNumberVector device="D" name="N">\n    <oneNumber name="X">\n7\n    </oneNumber>\n    <oneNumber name="Y">\n'
-    b'-8.5\n    </oneNumber>\n</newNumberVector>\n',
+    b"-8.5\n    </oneNumber>\n</newNumberVector>\n",
     b"<newTextVector device='D' name='T'><oneText name='A'>more than a few characters of text</oneText>"
     b"<oneText name='B'>\n  other\n</oneText></newTextVector>",
     b'<?xml version="1.0"?>\n<getProperties version="1.7"/>\n<getProperties device="D" name="N"/>',

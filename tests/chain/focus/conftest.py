@@ -15,38 +15,28 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Callable, Protocol
+from typing import Any, Callable, Protocol, TypeVar
 
 import Pyro4
 import pytest
+from ports import free_port
+from waiting import eventually
 
+from focus_cli import indiserver
 from indi_multifocus.simulator import Simulator
 
 PROJECT = Path(__file__).resolve().parents[3]
 PATIENCE_S = 30.0
+T = TypeVar("T")
 PROBES = {"28EFE61E0B0000B9": 21.0625, "28EFE61E0B0000BA": -3.5}
 
 
-def until(condition: Callable[[], Any], what: str = "the condition") -> Any:
-    """Wait for a true value and return it."""
-    end_s = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end_s:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.01)
-    raise AssertionError(f"{what}: not within {PATIENCE_S:.0f} s")
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def until(condition: Callable[[], T], what: str = "the condition") -> T:
+    """`eventually`, with the patience that a chain of five processes needs."""
+    return eventually(condition, what, PATIENCE_S, pause_s=0.01)
 
 
 def end(process: subprocess.Popen[Any]) -> None:
@@ -249,7 +239,7 @@ class Chain:
             "PYTHONPATH": str(PROJECT),
             "PATH": f"{PROJECT / 'focus_cli'}:{os.environ['PATH']}",
         }
-        command = ["indiserver", "-p", str(self.indi_port), "-u", f"{self.folder}/indiserver", "indi_multifocus"]
+        command = indiserver.command(self.indi_port, f"{self.folder}/indiserver", "indi_multifocus")
         with open(self.folder / "indiserver.log", "ab") as log:
             process = self.run(command, env=environment, stdout=log, stderr=log)
         until(self._has_driver, "the driver")

@@ -51,6 +51,7 @@ def test_report_status_has_the_entries_of_both_generations_of_clients(make_chain
     assert status == {
         "software_version": __version__,
         "status": 1,
+        "fans_available": True,
         "fans_enabled": False,
         "temperature": {"rasa1": 21.0625, "tube": -3.5, "gone": None},
         "status_1": 1,

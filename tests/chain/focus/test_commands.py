@@ -139,6 +139,55 @@ def test_wrong_arguments_show_the_usage_of_that_command(make_chain: Any, argumen
     assert (result.returncode, result.stdout, result.stderr) == (255, f"usage: focus {usage}\n", "")
 
 
+def test_with_one_channel_its_number_can_be_left_out(make_chain: Any, until: Any) -> None:
+    chain = make_chain(channels=1)
+    chain.start_focusd()
+
+    def run(*arguments: str) -> tuple[int, str]:
+        result = chain.focus(*arguments)
+        assert result.stderr == ""
+        return result.returncode, result.stdout
+
+    assert run("init") == (0, "")
+    for arguments, position in (
+        (["set", "500"], 500),
+        (["offset", "-20"], 480),
+        (["set", "1", "90"], 90),
+        (["offset", "1", "5"], 95),
+        (["set", "1"], 1),
+        (["zero"], 0),
+        (["set", "7"], 7),
+        (["zero", "1"], 0),
+        (["stop", "1"], 0),
+    ):
+        assert run(*arguments) == (0, ""), arguments
+        assert chain.simulator.position(1) == position, arguments
+    move = chain.start_focus("set", "-90000")
+    until(lambda: chain.moving(1))
+    assert run("stop") == (0, "")
+    assert move.wait(timeout=30) == 0
+    status = run("status")[1].splitlines()
+    assert [line[:10] for line in status[1:]] == ["Channel 1:", "OTA fans: "]
+    assert run("list-channels") == (0, "1\n")
+    for arguments, usage in (
+        (["set"], "set [1] <step position>"),
+        (["set", "2", "5"], "set [1] <step position>"),
+        (["set", "1", "2", "3"], "set [1] <step position>"),
+        (["offset", "x"], "offset [1] <step delta>"),
+        (["stop", "2"], "stop [1]"),
+        (["zero", "1", "1"], "zero [1]"),
+    ):
+        assert run(*arguments) == (255, f"usage: focus {usage}\n")
+
+
+def test_a_controller_without_fans_has_no_line_about_them(make_chain: Any) -> None:
+    chain = make_chain(generation=1).start()
+    assert [line[:10] for line in chain.focus("status").stdout.splitlines()[1:]] == ["Channel 1:", "Channel 2:"]
+    report = json.loads(chain.focus("json").stdout)
+    assert (report["fans_available"], report["fans_enabled"]) == (False, False)
+    assert chain.focus("fans", "enable").returncode == 1
+
+
 def test_commands_are_listed_for_who_asks_and_who_errs(make_chain: Any) -> None:
     chain = make_chain()
     for arguments, code in (([], 0), (["--help"], 0), (["sett", "1", "5"], 255), (["-x"], 255)):
@@ -254,15 +303,40 @@ def test_a_wrong_configuration_is_one_line(make_chain: Any) -> None:
     assert (result.returncode, result.stderr) == (1, f"focus: {chain.config}: there is no such file\n")
 
 
+def test_a_configuration_that_is_no_file_is_refused_at_once(make_chain: Any) -> None:
+    chain = make_chain()
+    fifo = chain.folder / "fifo.json"
+    os.mkfifo(fifo)
+    for path, kind in ((str(fifo), "a FIFO"), ("/dev/zero", "a device"), (str(chain.folder), "a folder")):
+        line = f"{path}: this is {kind}; a JSON file is expected\n"
+        chain.environment["FOCUSD_CONFIG_PATH"] = path
+        for command in ("status", "list-channels", "init"):
+            result = chain.focus(command)
+            assert (result.returncode, result.stdout, result.stderr) == (1, "", f"focus: {line}")
+        for program, arguments, name in (
+            (str(PROJECT / "focusd"), [path], "focusd"),
+            ("-m", ["indi_multifocus"], "indi_multifocus"),
+        ):
+            result = subprocess.run(
+                [sys.executable, program, *arguments],
+                env={**chain.environment, "INDI_MULTIFOCUS_CONFIG": path},
+                cwd=PROJECT,
+                capture_output=True,
+                text=True,
+                timeout=20,
+            )
+            assert (result.returncode, result.stdout, result.stderr) == (1, "", f"{name}: {line}")
+
+
 def test_the_only_configuration_in_etc_is_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("FOCUSD_CONFIG_PATH", raising=False)
     monkeypatch.setattr(focus, "CONFIG_FOLDER", str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["focus", "list-channels"])
 
     assert focus.main() == 1
-    shown = capsys.readouterr().err
+    shown = capfd.readouterr().err
     assert "there is none" in shown
     assert "FOCUSD_CONFIG_PATH=" in shown
 
@@ -270,11 +344,11 @@ def test_the_only_configuration_in_etc_is_taken(
     (tmp_path / "one.json").write_text(json.dumps({**configuration, "channels": 4}))
     (tmp_path / "registry.json").write_text("{}")
     assert focus.main() == 0
-    assert capsys.readouterr().out == "1 2 3 4\n"
+    assert capfd.readouterr().out == "1 2 3 4\n"
 
     (tmp_path / "two.json").write_text("{}")
     assert focus.main() == 1
-    shown = capsys.readouterr().err
+    shown = capfd.readouterr().err
     assert "one.json, two.json" in shown
     assert shown.count("\n") == 1
 

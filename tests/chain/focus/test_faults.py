@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from typing import Any
 
@@ -90,6 +91,30 @@ def test_the_death_of_its_server_fails_running_calls_and_is_got_over(chain: Any,
     with chain.proxy() as focusd:
         assert focusd.stop_channel(1) == 0
         assert focusd.set_focus(2, 10) == 0
+
+
+def test_an_indiserver_that_is_away_during_an_upgrade_is_started_when_it_is_back(
+    make_chain: Any, until: Any, tmp_path: Any
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("indiserver", "setpriv", "sh"):
+        (programs / name).symlink_to(shutil.which(name))
+    chain = make_chain().start(environment={"PATH": str(programs)})
+    (programs / "indiserver").rename(programs / "away")
+    for server in chain.processes("indiserver -p"):
+        os.kill(server, signal.SIGKILL)
+    until(lambda: "indiserver is not installed any more" in chain.log)
+    until(lambda: "cannot be reached" in chain.log)
+    with chain.proxy() as focusd:
+        assert focusd.set_focus(1, 10) == 7
+        assert focusd.stop_channel(1) == 7
+    (programs / "away").rename(programs / "indiserver")
+    until(lambda: chain.status()["status"] == 1)
+    with chain.proxy() as focusd:
+        assert focusd.set_focus(1, 10) == 0
+    assert chain.log.count("indiserver is not installed any more") == 1
+    assert chain.log.count("cannot be reached") == 1
 
 
 def test_a_joined_server_that_restarts_is_joined_again(make_chain: Any, until: Any) -> None:

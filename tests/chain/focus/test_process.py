@@ -96,6 +96,17 @@ def test_killed_outright_it_leaves_no_process_behind(chain: Any, until: Any) -> 
     until(lambda: chain.processes("") == [])
 
 
+def test_killed_while_its_server_begins_it_leaves_none_behind(make_chain: Any, until: Any) -> None:
+    for delay_s in (0.0, 0.002, 0.005, 0.02, 0.1):
+        chain = make_chain()
+        focusd = chain.run([sys.executable, str(PROJECT / "focusd"), str(chain.config)], env=chain.environment)
+        until(lambda chain=chain: chain.processes("indiserver -p"))  # setpriv and sh have it in their arguments
+        time.sleep(delay_s)  # not to wait for something: to be killed at different moments
+        focusd.kill()
+        focusd.wait()
+        until(lambda chain=chain: chain.processes("") == [], "its processes to end")
+
+
 def test_killed_in_mid_move_it_leaves_a_free_port_and_the_next_one_tells_the_truth(make_chain: Any, until: Any) -> None:
     chain = make_chain(speed=1.0).start()  # a new driver doubts a way that no real motor could have gone
     move = chain.start_focus("set", "1", "200")

@@ -11,17 +11,19 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Callable, TypeVar
+from typing import Any, TypeVar
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ports import free_port
 from support import ROOT
+from waiting import eventually, is_running
 
+from focus_cli import indiserver
 from indi_multifocus.indi import (
     Device,
     Light,
@@ -538,38 +540,10 @@ needs_libindi = pytest.mark.skipif(shutil.which("indiserver") is None, reason="i
 DRIVER = ROOT / "tests" / "support" / "throwaway_driver.py"
 
 
-def wait_for(what: Callable[[], Result], seconds: float = 30.0) -> Result:
-    """Until it is true."""
-    deadline = time.monotonic() + seconds
-    while True:
-        result = what()
-        if result:
-            return result
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
-def free_port() -> int:
-    for port in range(7910, 7920):
-        with socket.socket() as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                trial.bind(("", port))
-                return port
-    raise RuntimeError("all ports from 7910 to 7919 are taken")
-
-
 def answers(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("localhost", port), 1):
         return True
     return False
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 class Server:
@@ -580,7 +554,7 @@ class Server:
         self._driver_pid = driver_pid
 
     def driver_pid(self) -> int:
-        return int(wait_for(lambda: self._driver_pid.exists() and self._driver_pid.read_text()) or 0)
+        return int(eventually(lambda: self._driver_pid.exists() and self._driver_pid.read_text()) or 0)
 
     def get(self, what: str, *options: str) -> str:
         """What indi_getprop prints, as soon as it has it; with a "*" it collects for all of its time."""
@@ -605,7 +579,7 @@ class Server:
 
     def wait(self, what: str, value: str) -> None:
         """Until this element or attribute has this value."""
-        wait_for(lambda: self.get(what, "-1") == value)
+        eventually(lambda: self.get(what, "-1") == value)
 
 
 @pytest.fixture
@@ -615,12 +589,12 @@ def server(tmp_path: Path) -> Iterator[Server]:
     start.write_text(f"#!/bin/sh\nexec '{sys.executable}' '{DRIVER}' '{pid_file}'\n")
     start.chmod(0o755)
     port = free_port()
-    # Its local socket has one default name for all indiservers of a machine, of which the second then ends.
-    command = ["indiserver", "-p", str(port), "-u", str(tmp_path / "socket"), str(start)]
+    # In its folder: indiserver 1.8 keeps no more than 63 bytes of a driver's name.
+    command = indiserver.command(port, str(tmp_path / "socket"), f"./{start.name}")
     with open(tmp_path / "log", "wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd=tmp_path)
     try:
-        wait_for(lambda: process.poll() is not None or answers(port))
+        eventually(lambda: process.poll() is not None or answers(port))
         assert process.poll() is None, (tmp_path / "log").read_text()
         yield Server(port, pid_file)
     finally:
@@ -637,7 +611,7 @@ def test_indi_getprop_sees_every_kind_of_property(server: Server) -> None:
         *[f"Throwaway.DO.{name}=Off" for name in ("WIDEN", "DELETE", "FAIL", "REFUSE")],
         *["Throwaway.LEVEL.LEVEL=0", "Throwaway.HALT.HALT=Off"],
     }
-    wait_for(lambda: set(server.get("*.*").splitlines()) == all_of_them)
+    eventually(lambda: set(server.get("*.*").splitlines()) == all_of_them)
     server.wait("NUMBERS._STATE", "Idle")
     server.wait("NUMBERS._LABEL", "Numbers")
 
@@ -674,16 +648,16 @@ def test_a_deleted_property_is_gone_for_indi_getprop(server: Server) -> None:
     def properties() -> set[str]:
         return {line.split(".")[1] for line in server.get("*.*").splitlines()}
 
-    wait_for(lambda: properties() == {"SWITCHES", "TEXTS", "LIGHTS", "FIXED", "DO", "LEVEL", "HALT"})
+    eventually(lambda: properties() == {"SWITCHES", "TEXTS", "LIGHTS", "FIXED", "DO", "LEVEL", "HALT"})
 
 
 @needs_libindi
 def test_the_driver_ends_with_its_server(server: Server) -> None:
     server.wait("NUMBERS.X", "1")
     driver = server.driver_pid()
-    assert is_alive(driver)
+    assert is_running(driver)
     os.kill(os.getpgid(driver), signal.SIGKILL)  # the server leads the session that both are in
-    wait_for(lambda: not is_alive(driver))
+    eventually(lambda: not is_running(driver))
 
 
 @needs_libindi
@@ -703,8 +677,8 @@ def test_pyindi_client_sees_values_ranges_messages_and_deletions(server: Server)
     client.setServer("localhost", server.port)
     assert client.connectServer()
     try:
-        device = wait_for(lambda: client.getDevice("Throwaway"))
-        wait_for(lambda: device.getSwitch("DO"))
+        device = eventually(lambda: client.getDevice("Throwaway"))
+        eventually(lambda: device.getSwitch("DO"))
 
         numbers = device.getNumber("NUMBERS")
         assert numbers.getLabel() == "Numbers"
@@ -713,24 +687,24 @@ def test_pyindi_client_sees_values_ranges_messages_and_deletions(server: Server)
         assert (x.getValue(), x.getMin(), x.getMax(), x.getStep(), x.getFormat()) == (1, 0, 100, 1, "%.f")
         x.setValue(8)
         client.sendNewProperty(numbers)
-        wait_for(lambda: numbers.getState() == client_module.IPS_OK)
+        eventually(lambda: numbers.getState() == client_module.IPS_OK)
         assert x.getValue() == 8
         lights = device.getLight("LIGHTS")
-        wait_for(lambda: lights[0].getState() == client_module.IPS_BUSY)
+        eventually(lambda: lights[0].getState() == client_module.IPS_BUSY)
 
         switches = device.getSwitch("SWITCHES")
         assert switches.getRule() == client_module.ISR_1OFMANY
         switches.reset()
         switches[1].setState(client_module.ISS_ON)
         client.sendNewProperty(switches)
-        wait_for(lambda: switches.getState() == client_module.IPS_OK)
+        eventually(lambda: switches.getState() == client_module.IPS_OK)
         assert [switch.getState() for switch in switches] == [client_module.ISS_OFF, client_module.ISS_ON]
 
         texts = device.getText("TEXTS")
         assert texts[0].getText() == "Größe <&> 5 µm"
         texts[0].setText("Ünïcode <&> '🔭'")
         client.sendNewProperty(texts)
-        wait_for(lambda: texts.getState() == client_module.IPS_OK)
+        eventually(lambda: texts.getState() == client_module.IPS_OK)
         assert texts[0].getText() == "Ünïcode <&> '🔭'"
 
         fixed = device.getText("FIXED")
@@ -744,15 +718,15 @@ def test_pyindi_client_sees_values_ranges_messages_and_deletions(server: Server)
             do.reset()
             do.findWidgetByName(name).setState(client_module.ISS_ON)
             client.sendNewProperty(do)
-            wait_for(lambda: updates.count("DO") > before)
+            eventually(lambda: updates.count("DO") > before)
 
         press("WIDEN")
         assert x.getMax() == 5000  # the numbers were sent before the answer
-        wait_for(lambda: any("[INFO] done" in message for message in messages))
+        eventually(lambda: any("[INFO] done" in message for message in messages))
         press("REFUSE")
         assert do.getState() == client_module.IPS_ALERT
-        wait_for(lambda: any("not today; tomorrow is accepted" in message for message in messages))
+        eventually(lambda: any("not today; tomorrow is accepted" in message for message in messages))
         press("DELETE")
-        wait_for(lambda: not device.getNumber("NUMBERS"))
+        eventually(lambda: not device.getNumber("NUMBERS"))
     finally:
         client.disconnectServer()

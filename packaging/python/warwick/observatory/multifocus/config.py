@@ -16,20 +16,25 @@ Path = Union[str, "os.PathLike[str]"]
 
 
 class Daemon:
-    """Where a focusd listens; offers what scripts use of warwick.observatory.common's PyroDaemon."""
+    """Where a focusd listens; offers what scripts use of the observatory's PyroDaemon."""
 
     def __init__(self, entry: directory.Daemon, default_timeout: float = 5) -> None:
         self.name, self.host, self.port, self.uri = entry.name, entry.host, entry.port, entry.uri
         self.default_timeout = default_timeout
 
-    def connect(self, timeout: float | None = None) -> Any:
-        """A Pyro4 proxy. `timeout` of its calls in seconds: None for the default, 0 for none, as for set_focus."""
+    def connect(self, timeout: float | None = None, retries: int | None = None) -> Any:
+        """A Pyro4 proxy. `timeout` of its calls in seconds: None for the default, 0 for none, as for set_focus.
+
+        `retries`: how often a call is repeated after a lost connection; None for never.
+        """
         import Pyro4
 
         proxy = Pyro4.Proxy(self.uri)
         seconds = self.default_timeout if timeout is None else timeout
         if seconds > 0:
             proxy._pyroTimeout = seconds
+        if retries is not None:
+            proxy._pyroMaxRetries = retries
         return proxy
 
 

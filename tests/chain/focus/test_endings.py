@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`focus set` that ends before the motor stands: who ends it stops the motor, what is merely lost does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parents[3]
+
+
+def test_who_ends_the_command_stops_the_motor_and_what_is_lost_lets_it_go_on(chain: Any, until: Any) -> None:
+    def begin(steps: int) -> subprocess.Popen[str]:
+        move: subprocess.Popen[str] = chain.start_focus("set", "1", str(steps))
+        until(lambda: chain.moving(1), "the motor to move")
+        return move
+
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
+        move = begin(90_000)
+        move.send_signal(number)
+        output, errors = move.communicate(timeout=30)
+        assert (move.returncode, errors) == (156, "")
+        assert output == "\nstopping channel 1\nchannel 1 is stopped\nerror: terminated by user\n"
+        assert chain.simulator.standstill(1) is not None
+        assert abs(chain.simulator.position(1)) < 80_000
+    for number in (signal.SIGHUP, signal.SIGKILL):
+        target = chain.simulator.position(1) + 1500
+        move = begin(target)
+        move.send_signal(number)
+        output, errors = move.communicate(timeout=30)
+        assert (move.returncode, output) == (-number, "")
+        assert chain.moving(1)
+        if number == signal.SIGHUP:
+            assert errors == "focus: hung up; channel 1 goes on to its target\n"
+        until(lambda target=target: chain.simulator.position(1) == target, "the target")
+    until(lambda: not chain.moving(1), "the arrival to be known")
+
+    # As nohup starts it, the terminal's end is nothing to it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        move = begin(chain.simulator.position(1) + 1500)
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    move.send_signal(signal.SIGHUP)
+    assert move.communicate(timeout=30) == ("", "")
+    assert move.returncode == 0
+
+
+def test_a_terminal_that_is_lost_lets_the_motor_go_on(chain: Any, until: Any) -> None:
+    pid, terminal = pty.fork()  # a session of its own, whose terminal this is, as with ssh
+    if pid == 0:
+        os.execve(sys.executable, [sys.executable, str(PROJECT / "focus"), "set", "1", "3000"], chain.environment)
+    until(lambda: chain.moving(1), "the motor to move")
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGHUP
+    assert chain.moving(1)
+    until(lambda: chain.simulator.position(1) == 3000, "the target")
+
+
+def test_a_network_that_is_lost_lets_the_motor_go_on_and_says_so(chain: Any, until: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as relay:
+        registry = json.loads((chain.folder / "registry.json").read_text())
+        registry["daemons"]["here_focus"]["port"] = relay.getsockname()[1]
+        (chain.folder / "registry.json").write_text(json.dumps(registry))
+        move = chain.start_focus("set", "1", "3000")
+        client, _ = relay.accept()
+        focusd = socket.create_connection(("127.0.0.1", chain.pyro_port))
+        for source, sink in ((client, focusd), (focusd, client)):
+            threading.Thread(target=_pass_on, args=(source, sink), daemon=True).start()
+        until(lambda: chain.moving(1), "the motor to move")
+        for connection in (client, focusd):
+            connection.shutdown(socket.SHUT_RDWR)
+        output, errors = move.communicate(timeout=30)
+        client.close()
+        focusd.close()
+    assert (move.returncode, output) == (155, "error: unable to communicate with focus daemon\n")
+    assert errors == "focus: the connection to focusd was lost; channel 1 goes on to its target\n"
+    assert chain.moving(1)
+    until(lambda: chain.simulator.position(1) == 3000, "the target")
+
+
+def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+    try:
+        while data := source.recv(4096):
+            sink.sendall(data)
+    except OSError:
+        pass  # cut

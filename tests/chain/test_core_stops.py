@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A stop is never lost and never late, whatever else goes wrong: cable, controller, client, disk."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import termios
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from outside import PROMPT_S, Machine, configured
+from support import DriverProcess, FocuserClient, Lines, eventually
+
+from indi_multifocus.simulator import Simulator
+
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
+
+ONE, TWO = "MultiFocus 1", "MultiFocus 2"
+ABSOLUTE, ABORT = "ABS_FOCUS_POSITION", "FOCUS_ABORT_MOTION"
+FAR = 3000
+"""Half a minute away."""
+
+
+@pytest.fixture
+def simulator(tmp_path: Path) -> Iterator[Simulator]:
+    with Simulator(link=tmp_path / "focuser") as started:
+        yield started
+
+
+@pytest.fixture
+def extra(simulator: Simulator, tmp_path: Path) -> dict[str, str]:
+    return configured(tmp_path / "focus.json", simulator.port)
+
+
+def set_out(client: FocuserClient, simulator: Simulator, channel: int = 1, to: int = FAR) -> None:
+    """Begin a move, and wait until the motor turns."""
+    before = simulator.position(channel)
+    client.move(channel, to)
+    eventually(lambda: simulator.position(channel) != before, "the motor to turn")
+
+
+def abort(client: FocuserClient, channel: int = 1) -> None:
+    """Ask for a stop; reads nothing."""
+    device = client.name(channel)
+    request = (
+        f'<newSwitchVector device="{device}" name="{ABORT}"><oneSwitch name="ABORT">On</oneSwitch></newSwitchVector>'
+    )
+    os.write(client._write_fd, request.encode())
+
+
+def wait_for_stop(simulator: Simulator, lines: Lines, channel: int = 1) -> None:
+    """Wait until the controller has the stop, and nothing else before it."""
+    eventually(lines.orders, "the stop to be on the wire", PROMPT_S)
+    assert lines.orders()[0] == b"%dS" % channel
+    eventually(lambda: simulator.position(channel) == simulator.target(channel), "the motor to stand")
+    assert abs(simulator.target(channel)) < FAR
+
+
+# The cable
+
+
+ANEW, BESIDE, RESTARTED = (
+    "the channel is connected anew",
+    "so is it, while another keeps the link",
+    "the driver is restarted",
+)
+
+
+@pytest.mark.xfail(strict=True, reason="the stop is lost; or where another channel keeps the link, never answered")
+@pytest.mark.parametrize("meanwhile", [ANEW, BESIDE, RESTARTED])
+def test_an_abort_while_the_cable_is_out_is_the_first_that_is_sent_when_it_is_back(
+    home: Path, simulator: Simulator, extra: dict[str, str], meanwhile: str
+) -> None:
+    def check(client: FocuserClient) -> None:
+        client.wait_state(ONE, "CONNECTION", "Ok")
+        wait_for_stop(simulator, lines)
+        client.wait(lambda: client.state(ONE, ABSOLUTE) not in ("Busy", ""), "the motor to be known to stand")
+        client.settle(ONE)
+        client.wait(lambda: client.state(ONE, ABORT) not in ("Busy", ""), "the end of the abort", PROMPT_S)
+
+    with DriverProcess(home, extra) as driver:
+        client = driver.client
+        client.connect(*([1, 2] if meanwhile == BESIDE else [1]))
+        set_out(client, simulator)
+        simulator.pull_cable()
+        client.wait_state(ONE, ABSOLUTE, "Alert")
+        abort(client)
+        client.settle(ONE)
+        lines = Lines(simulator)
+        if meanwhile == RESTARTED:
+            driver.process.terminate()
+            assert driver.wait() == 0
+        else:
+            client.disconnect(1)
+            if meanwhile == ANEW:
+                simulator.replug_cable()
+            client.new(ONE, "CONNECTION", {"CONNECT": "On"})
+            client.settle(ONE)
+            simulator.replug_cable()
+            check(client)
+    if meanwhile == RESTARTED:
+        simulator.replug_cable()
+        with DriverProcess(home, extra) as driver:
+            driver.client.new(ONE, "CONNECTION", {"CONNECT": "On"})
+            check(driver.client)
+
+
+# The controller
+
+
+FAULTS: dict[str, Callable[[Simulator, bool], None]] = {
+    "says nothing": Simulator.silence,
+    "understands nothing": Simulator.answer_unknown,
+    "echoes": Simulator.echo,
+    "streams endlessly": lambda simulator, on: simulator.babble(b"T1=+0000" * 50 if on else None, 0.001),
+}
+
+
+@pytest.mark.xfail(strict=True, reason="a stop waits until the line is in step")
+def test_a_controller_that_says_nothing_sensible_is_told_to_stop_at_once(
+    home: Path, simulator: Simulator, extra: dict[str, str]
+) -> None:
+    with DriverProcess(home, extra) as driver:
+        client = driver.client
+        client.connect(1)
+        for what, fault in FAULTS.items():
+            set_out(client, simulator)
+            lines = Lines(simulator)
+            fault(simulator, True)
+            eventually(lambda: lines.polls() > 2 or what == "says nothing", "the driver to notice")  # noqa: B023
+            since = len(client.said)
+            abort(client)
+            eventually(lambda: b"1S" in lines(), f"the stop of a controller that {what}", PROMPT_S)  # noqa: B023
+            fault(simulator, False)
+            client.wait(
+                lambda: any(said[1:4] == (ONE, ABORT, "Ok") for said in client.said[since:]),  # noqa: B023
+                "the end of the abort",
+            )
+            client.wait_state(ONE, "FOCUS_LINK", "Ok")
+            client.wait(lambda: client.state(ONE, ABSOLUTE) == "Idle", f"the rest of the motor of one that {what}")
+            client.move_and_wait(1, round(client.position(1)) - 5)
+
+
+# The client
+
+
+UNREAD = 50_000
+"""Bytes in a pipe that holds 65536, and takes no whole definition of all properties any more."""
+
+
+def waiting(fd: int) -> int:
+    """Bytes that are in a pipe and not read."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def fill(client: FocuserClient) -> None:
+    """Ask, and do not read the answers, until the driver's output is full."""
+    looks: list[int] = []
+
+    def full() -> bool:
+        if waiting(client._write_fd) == 0:
+            os.write(client._write_fd, b"<getProperties version='1.7'/>\n")
+        looks.append(waiting(client._read_fd))
+        return looks[-1] > UNREAD and looks[-50:] == looks[-1:] * 50
+
+    eventually(full, "the driver's output to be full")
+
+
+@pytest.mark.xfail(strict=True, reason="the driver reads nothing while nobody reads what it says")
+@pytest.mark.parametrize("debug", ["ENABLE", "DISABLE"])
+def test_a_stop_is_on_the_wire_while_nobody_reads_the_drivers_output(
+    home: Path, simulator: Simulator, extra: dict[str, str], debug: str
+) -> None:
+    with DriverProcess(home, extra) as driver:
+        client = driver.client
+        client.connect(1)
+        client.ask(ONE, "DEBUG", {debug: "On"})
+        set_out(client, simulator)
+        lines = Lines(simulator)
+        fill(client)
+        abort(client)
+        wait_for_stop(simulator, lines)
+        client.wait_state(ONE, ABORT, "Ok")
+        client.wait_state(ONE, ABSOLUTE, "Idle")
+        assert client.position(1) == simulator.position(1)
+
+
+@pytest.mark.xfail(strict=True, reason="the newest snapshot is dropped for a thousand lines of traffic")
+def test_who_reads_late_is_told_the_end_of_a_move_however_much_traffic_there_was(
+    home: Path, simulator: Simulator, tmp_path: Path
+) -> None:
+    extra = configured(tmp_path / "chatty.json", simulator.port, idle_loop_delay=0.001)
+    with DriverProcess(home, extra) as driver:
+        client = driver.client
+        client.connect(1)
+        client.ask(ONE, "DEBUG", {"ENABLE": "On"})
+        set_out(client, simulator, to=200)
+        fill(client)
+        eventually(lambda: simulator.position(1) == 200, "the end of the move")
+        lines = Lines(simulator)
+        eventually(lambda: lines.polls() > 1500, "polls")
+        client.wait(lambda: client.position(1) == 200, "the end of the move", PROMPT_S)
+        client.wait_state(ONE, ABSOLUTE, "Ok")
+
+
+# The disk
+
+
+@pytest.mark.xfail(strict=True, reason="the thread that reads what clients send waits for the disk")
+def test_a_slow_disk_delays_neither_a_move_nor_a_stop(
+    home: Path, simulator: Simulator, extra: dict[str, str], tmp_path: Path
+) -> None:
+    machine = Machine(tmp_path / "machine")
+    with DriverProcess(home, {**extra, **machine.environment()}) as driver:
+        client = driver.client
+        client.connect(1, 2)
+        set_out(client, simulator, 2)
+        machine.switch("slow", True)
+        since = len(client.said)
+        client.new(ONE, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 500})
+        machine.wait_for_fsync()
+        lines = Lines(simulator)
+        abort(client, 2)
+        wait_for_stop(simulator, lines, 2)
+        set_out(client, simulator, 2)
+        client.settle(ONE)
+        synced = (ONE, "FOCUS_SYNC", "Ok")
+        assert not any(said[1:4] == synced for said in client.said[since:]), "it is not on the disk"
+        machine.switch("slow", False)
+        client.wait(lambda: any(said[1:4] == synced for said in client.said[since:]), "the answer to the sync")
+        assert client.position(1) == 500

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""TCP ports for the servers of tests and tools."""
+
+from __future__ import annotations
+
+import socket
+
+
+def free_port() -> int:
+    """A TCP port that is free on every address of this machine, as a server needs it that listens on all of them.
+
+    A port that is free on 127.0.0.1 alone may still be kept by connections of 127.0.0.2 that have just ended.
+    """
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one way in which tests and tools wait for something that another thread or process does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+DEADLINE_S = 20.0
+"""For what is to happen at once, on the busiest of machines. Nothing is told right or wrong by the time it takes."""
+
+T = TypeVar("T")
+
+
+def eventually(
+    condition: Callable[[], T], what: str = "the condition", within_s: float = DEADLINE_S, pause_s: float = 0.002
+) -> T:
+    """The first true value of `condition`, asked again after each `pause_s`.
+
+    Raises AssertionError, which says for `what` it waited, when there is none within `within_s`.
+    """
+    end_s = time.monotonic() + within_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end_s, f"waited {within_s:g} s in vain for {what}"
+        time.sleep(pause_s)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] != b"Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
