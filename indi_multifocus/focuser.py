@@ -41,8 +41,6 @@ class Sync:
     """What is answered in the end."""
     request: int = 0
     """Number of the zero, once it was handed to the controller."""
-    attempt: int = 0
-    """The connection in which that was."""
 
 
 class Focuser:
@@ -111,6 +109,7 @@ class Focuser:
     def open(self, memory: PositionMemory) -> None:
         """The link is being opened, for this channel or another. A stop that could not be sent before comes first."""
         self.memory = memory
+        self._sync = None  # what became of it is known by the memory
         self._request = self._abort_request = self._unverified_count = 0
         if memory.values.stop_pending:
             self._request = self._abort_request = self._controller.stop(self.channel)
@@ -146,18 +145,19 @@ class Focuser:
 
     def _resume(self, state: ChannelState) -> None:
         """What an earlier connection left: a zero or an abort that is still on its way."""
-        self.properties.sync.state = State.OK
-        self.properties.abort.clear()
-        self.properties.abort.state = State.IDLE
-        if self._sync is not None and self._sync.request and self._sync.attempt == self._snapshot.attempt:
+        offered = self.properties
+        for vector in (offered.sync, offered.reverse, offered.motion, offered.relative):
+            vector.state = State.OK
+        offered.abort.clear()
+        offered.abort.state = State.IDLE
+        if self._sync is not None:
             self._position = PositionState.ZEROING
-            self.properties.sync.state = State.BUSY
+            self._sync.vector.state = State.BUSY
         else:
-            self._sync = None
             self._resolve_zero(state)
         if self._abort_request > state.request:
             self._position = PositionState.ABORTING
-            self.properties.abort.state = State.BUSY
+            offered.abort.state = State.BUSY
 
     def _offer(self) -> list[tuple[Vector, Handler | None]]:
         """The properties and what answers a client that sets one, in the order of definition."""
@@ -408,7 +408,7 @@ class Focuser:
             return
         assert sync is not None
         self._request = self._controller.zero(self.channel)
-        self._sync = replace(sync, request=self._request, attempt=self._snapshot.attempt)
+        self._sync = replace(sync, request=self._request)
         self.device.update(sync.vector)
 
     def _finish_zero(self) -> None:
