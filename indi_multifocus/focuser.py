@@ -80,6 +80,8 @@ class Focuser:
         self._position = PositionState.ARRIVED
         self._request = 0
         """Number of the last order. A state that does not reflect it is about something before it."""
+        self._move_request = 0
+        """Number of the last move."""
         self._abort_request = 0
         """Number of an abort that is not answered yet, else 0."""
         self._fans_request = 0
@@ -110,7 +112,7 @@ class Focuser:
         """The link is being opened, for this channel or another. A stop that could not be sent before comes first."""
         self.memory = memory
         self._sync = None  # what became of it is known by the memory
-        self._request = self._abort_request = self._unverified_count = 0
+        self._request = self._move_request = self._abort_request = self._unverified_count = 0
         if memory.values.stop_pending:
             self._request = self._abort_request = self._controller.stop(self.channel)
 
@@ -453,7 +455,7 @@ class Focuser:
         """The channel's state, where it can take a request now; for `what` (to sync, to reverse) it must be at rest."""
         if self._snapshot.link is not Link.UP or self._state is None:
             raise Refused(f"{self._no_link()}: try again when it does")
-        if what and self._moves(self._state):
+        if what and (self._state.moving or self._state.request < self._move_request):
             raise Refused(f"cannot {what} while moving: wait, or abort first")
         return self._state
 
@@ -484,7 +486,7 @@ class Focuser:
     def _move_to(self, position: int, *, relative: bool) -> None:
         """Hand the move to the controller and answer Busy. Raises Refused."""
         plan, state = self._plan(position), self._ready()
-        self._request = self._controller.move(self.channel, plan.steps, plan.via)
+        self._request = self._move_request = self._controller.move(self.channel, plan.steps, plan.via)
         self._position = next_state(self._position, Event.MOVE_ORDERED)
         self._waypoints = plan.waypoints
         if plan.via is not None:
