@@ -196,10 +196,10 @@ class Schedule:
         elif what == "abort":
             self._abort(channel)
         elif what == "zero":
-            if self._change_scale(channel, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 0}, position=0.0):
-                # Whatever waits for it is ordered when it is done; so is where it leads.
-                if world.allowed.get(channel) != ANYWHERE:
-                    world.allowed[channel] = ()
+            begun = self._change_scale(channel, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 0}, position=0.0)
+            # Whatever waits for it is ordered when it is done; so is where it leads.
+            if begun and world.allowed.get(channel) != ANYWHERE:
+                world.allowed[channel] = ()
         elif what == "sync":
             position = chance.randint(-5000, 5000)
             self._change_scale(channel, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": position}, position=float(position))

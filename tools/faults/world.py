@@ -232,7 +232,8 @@ class World:
             (os, "fsync", self.disk.fsync),
         ]
         for module in (focuser, remembered_position):
-            replaced += [(module, "uptime_s", lambda: self.now - self.booted_s), (module, "this_boot", lambda: self.boot)]
+            replaced.append((module, "uptime_s", lambda: self.now - self.booted_s))
+            replaced.append((module, "this_boot", lambda: self.boot))
         before = [(module, name, getattr(module, name)) for module, name, _ in replaced]
         for module, name, value in replaced:
             setattr(module, name, value)
