@@ -79,14 +79,15 @@ class Focuser:
     def open(self, memory: PositionMemory) -> None:
         """The link is being opened, for this channel or another."""
         self.position.open(memory)
+        self._syncing.open()
 
     def connect(self, snapshot: Snapshot) -> None:
         """Offer everything that a connected focuser has. The link is up, and `snapshot` has this channel."""
         self.connected = True
         offered, position = self.properties, self.position
-        zeroing = self._syncing.resume(snapshot)
-        offered.sync.state = State.BUSY if zeroing else State.OK
-        position.connect(snapshot, zeroing=zeroing)
+        for vector in (offered.sync, offered.reverse, offered.motion, offered.relative):
+            vector.state = State.BUSY if vector is self._syncing.vector else State.OK
+        position.connect(snapshot, syncing=self._syncing.vector is not None)
         low, high = position.travel
         limit = max_steps(snapshot.generation)
         if low < limit and high > -limit:
@@ -323,11 +324,11 @@ class Focuser:
         if not self.connected:
             self.position.settle_abort(snapshot)
             return
-        self.position.take(snapshot, syncing=self._syncing.busy)
+        self.position.take(snapshot, syncing=self._syncing.vector is not None)
         self._syncing.take_snapshot()
         self.position.observe()
         self._show_position()
-        if not self._syncing.busy:
+        if self._syncing.vector is None:
             self.position.remember()
         self._answer_abort()
         self._fill_shared()

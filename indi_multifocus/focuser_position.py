@@ -32,8 +32,8 @@ class FocuserPosition:
         """Number of an abort of which it is not known that it was carried out, else 0."""
         self._channel = channel
         self._controller = controller
-        self._request = 0
-        """Number of the last order. A snapshot that does not reflect it is about something before it."""
+        self._request = self._move_request = 0
+        """Numbers of the last order, and of the last move. A snapshot that does not reflect one is from before it."""
         self._waypoints: tuple[int, ...] = ()
         """Where the last move turns round and ends, in controller steps."""
         self._direction = 0
@@ -54,9 +54,9 @@ class FocuserPosition:
 
     @property
     def moves(self) -> bool:
-        """Whether the motor turns, or an order that may turn it is not reflected yet."""
+        """Whether the motor turns, or is about to."""
         state = self.channel_state
-        return state is not None and (state.moving or not self.reflects_orders)
+        return state is not None and (state.moving or state.request < self._move_request)
 
     @property
     def reflects_orders(self) -> bool:
@@ -68,16 +68,16 @@ class FocuserPosition:
     def open(self, memory: PositionMemory) -> None:
         """The link is being opened, for this channel or another. A stop that could not be sent before comes first."""
         self.memory = memory
-        self._request = self.abort_request = self._unverified_count = 0
+        self._request = self._move_request = self.abort_request = self._unverified_count = 0
         if memory.values.stop_pending:
             self._request = self.abort_request = self._controller.stop(self._channel)
 
-    def connect(self, snapshot: Snapshot, *, zeroing: bool) -> None:
-        """The channel is used from now on. `zeroing`: a zero of an earlier connection is still on its way."""
+    def connect(self, snapshot: Snapshot, *, syncing: bool) -> None:
+        """The channel is used from now on. `syncing`: a sync of an earlier connection is still being carried out."""
         self.snapshot = snapshot
         state = self.channel_state = snapshot.channels[self._channel - 1]
         self.state = PositionState.ARRIVED
-        if zeroing:
+        if syncing:
             self.state = PositionState.ZEROING
         else:
             self._resolve_zero(state)
@@ -150,7 +150,7 @@ class FocuserPosition:
         """Hand the move to the controller."""
         assert self.channel_state is not None
         current = self.channel_state.current
-        self._request = self._controller.move(self._channel, plan.steps, plan.via)
+        self._request = self._move_request = self._controller.move(self._channel, plan.steps, plan.via)
         self.state = next_state(self.state, Event.MOVE_ORDERED)
         self._waypoints = plan.waypoints
         if plan.via is not None:

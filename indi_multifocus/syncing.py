@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from .controller.snapshot import Snapshot
 from .focuser_position import FocuserPosition
 from .indi import Device, NewVector, NumberVector, Refused, State, SwitchVector, Value, Vector
 from .position_state import Event, next_state
@@ -31,8 +30,6 @@ class _Change:
     """What is answered in the end."""
     request: int = 0
     """Number of the zero, while the controller has it."""
-    attempt: int = 0
-    """The connection in which that is so."""
 
 
 class Syncing:
@@ -47,18 +44,15 @@ class Syncing:
         self._held: list[tuple[Vector, Mapping[str, Value]]] = []
 
     @property
-    def busy(self) -> bool:
-        """Whether the meaning of positions is being changed."""
-        return self._change is not None
+    def vector(self) -> Vector | None:
+        """What is answered when the meaning of positions has changed; None where nothing is being changed."""
+        return self._change.vector if self._change is not None else None
 
     # --- Connecting ---------------------------------------------------------------------------------------------------
 
-    def resume(self, snapshot: Snapshot) -> bool:
-        """The channel is connected: whether a zero is still on its way, which an earlier connection asked for."""
-        change = self._change
-        if change is None or not change.request or change.attempt != snapshot.attempt:
-            self._change = None
-        return self._change is not None
+    def open(self) -> None:
+        """The link is being opened: what became of a change before is known by the memory."""
+        self._change = None
 
     def disconnect(self) -> None:
         """Nobody waits any more for what was held."""
@@ -115,8 +109,8 @@ class Syncing:
 
     def zero(self, vector: NumberVector) -> None:
         """The controller counts from here, which it keeps by itself, whatever becomes of our files."""
-        self._begin(vector)
-        self._position.memory.commit(self._send_zero, zeroing=True)
+        change = self._begin(vector)
+        self._position.memory.commit(lambda problem: self._send_zero(change, problem), zeroing=True)
 
     def drop_held(self, state: State, text: str | None = None) -> None:
         """Answer what is held, and do nothing of it."""
@@ -155,18 +149,17 @@ class Syncing:
         vector.state = State.BUSY
         return change
 
-    def _send_zero(self, problem: str) -> None:
+    def _send_zero(self, change: _Change, problem: str) -> None:
         """The disk knows that the controller is about to count from here."""
-        change = self._change
-        if change is None or change.request or not self._position.link_up:
-            problem = problem or "the controller does not answer now"
+        if self._change is not change:
+            return  # the link was opened anew meanwhile
+        if not problem and not self._position.link_up:
+            problem = "the controller does not answer now"
         if problem:
             self._position.memory.update(zeroing=False)
-            if change is not None:
-                self._end(f"[ERROR] {problem}; nothing was changed")
+            self._end(f"[ERROR] {problem}; nothing was changed")
             return
-        assert change is not None
-        self._change = replace(change, request=self._position.zero(), attempt=self._position.snapshot.attempt)
+        self._change = replace(change, request=self._position.zero())
         self._device.update(change.vector)
 
     def _end_saved(self, change: _Change, problem: str) -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from indi_multifocus import focuser
+from indi_multifocus.controller.channel import Channel
 from indi_multifocus.controller.session import LinkLost
-from indi_multifocus.focuser import Focuser
-from indi_multifocus.indi import Device, NewVector
+from indi_multifocus.position_state import Event
+from indi_multifocus.settings import files
 from tools.faults.__main__ import kinds_of
 from tools.faults.schedule import EVERYTHING, FAULTS, run
 from tools.faults.world import World
@@ -40,17 +42,13 @@ def test_a_seed_gives_the_same_run_again() -> None:
 
 
 def test_a_driver_that_believes_everything_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    from indi_multifocus.controller.channel import Channel
-
-    monkeypatch.setattr(Channel, "_is_doubtful", lambda *_: False)
+    monkeypatch.setattr(Channel, "_is_unverified", lambda *_: False)
     power = kinds_of("power of a controller fed by its USB cable")
     assert any("wrong by" in problem for seed in range(30) for problem in run(seed, power).problems)
 
 
 def test_a_driver_that_stays_busy_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    from indi_multifocus.focuser import Focuser
-
-    monkeypatch.setattr(Focuser, "_moving", lambda self, state: state.moving or self._moved > 0)
+    monkeypatch.setattr(focuser, "observe", lambda *_, **__: Event.SEEN_MOVING)
     monkeypatch.setattr("tools.faults.schedule.MOST_S", 60.0)
     assert any("Busy for ever" in problem for seed in range(10) for problem in run(seed).problems)
 
@@ -270,6 +268,7 @@ def test_a_zero_is_seen_to_its_end_by_who_connects_at_once_again(story: Story) -
     story.new("CONNECTION", "Switch", "CONNECT", "On", OTHER)
     story.world.run_for(1.0)
     story.new("FOCUS_SYNC", "Number", "FOCUS_SYNC_VALUE", 900)
+    story.world.run_for(1.0)
     story.new("FOCUS_SYNC", "Number", "FOCUS_SYNC_VALUE", 0)
     story.new("CONNECTION", "Switch", "DISCONNECT", "On")
     story.connect()
@@ -279,93 +278,86 @@ def test_a_zero_is_seen_to_its_end_by_who_connects_at_once_again(story: Story) -
     assert story.world.view.states[DEVICE, "FOCUS_SYNC"] == "Ok"
 
 
-# Who waits for whom, where time stands still between the lines of a test
+def test_a_reversal_is_seen_to_its_end_by_who_connects_at_once_again(story: Story) -> None:
+    story.new("CONNECTION", "Switch", "CONNECT", "On", OTHER)
+    story.world.run_for(1.0)
+    story.new("FOCUS_REVERSE_MOTION", "Switch", "INDI_ENABLED", "On")
+    story.new("CONNECTION", "Switch", "DISCONNECT", "On")
+    story.connect()
+    assert story.shown == ("Ok", 0.0)
+    assert story.world.view.states[DEVICE, "FOCUS_REVERSE_MOTION"] == "Ok"
+    assert story.world.view.values[DEVICE, "FOCUS_REVERSE_MOTION"]["INDI_ENABLED"] == "On"
 
 
-def test_orders_are_on_the_line_before_the_poll_thread_has_its_turn(story: Story) -> None:
-    lines: list[str] = []
-    story.world.trace = lines.append
-    story.move(200)
-    story.new("FOCUS_ABORT_MOTION", "Switch", "ABORT", "On")
-    assert [line.split("> ")[1] for line in lines if " > " in line] == [r"b'1+200\n?\n'", r"b'1S\n?\n'"]
-
-
-def written_when_read(story: Story, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Gets, for each message, what was written after it came and before it was handled."""
-    found: list[list[str]] = []
-    lines: list[str] = []
-
-    def trace(line: str) -> None:
-        if " client " in line:
-            lines.clear()
-        lines.append(line)
-
-    story.world.trace = trace
-    handle = Device.handle
-
-    def note(self: Device, event: NewVector) -> None:
-        story.box.listen()
-        found.append([line.split("> ")[1] for line in lines if " > " in line])
-        handle(self, event)
-
-    monkeypatch.setattr(Device, "handle", note)
-    return found
-
-
-def test_an_abort_and_a_plain_move_are_on_the_line_before_they_are_read(
-    story: Story, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    story.move(100)
-    story.world.run_for(60.0)
-    found = written_when_read(story, monkeypatch)
-    story.move(200)
+@pytest.mark.parametrize("end", ["disconnected", "ended", "killed"])
+def test_a_stop_that_could_not_be_sent_comes_first_when_the_controller_is_back(story: Story, end: str) -> None:
+    story.move(4000)
+    story.world.run_for(1.0)
+    story.box.pull()
     story.world.run_for(1.0)
     story.new("FOCUS_ABORT_MOTION", "Switch", "ABORT", "On")
-    assert found == [[r"b'1+200\n'"], [r"b'1S\n'"]]
-    assert story.shown[0] == "Idle"
-    assert story.world.problems == []
+    story.world.run_for(0.5)
+    if end == "disconnected":
+        story.new("CONNECTION", "Switch", "DISCONNECT", "On")
+    else:
+        story.world.end_driver() if end == "ended" else story.world.kill_driver()
+        story.world.start_driver()
+    story.box.plug()
+    story.connect()
+    _, position = story.shown
+    assert story.world.view.states[DEVICE, "FOCUS_ABORT_MOTION"] != "Busy"
+    assert position < 1000
+    assert position == int(story.box.shaft_steps(1))
 
 
-def test_a_move_that_takes_thought_is_thought_about_first(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
-    story.new("FOCUS_BACKLASH_STEPS", "Number", "FOCUS_BACKLASH_VALUE", 20)
-    story.new("FOCUS_BACKLASH_TOGGLE", "Switch", "INDI_ENABLED", "On")
-    story.move(200)
-    story.world.run_for(60.0)
-    found = written_when_read(story, monkeypatch)
-    story.move(100)
-    story.world.run_for(60.0)
-    story.new("FOCUS_MAX", "Number", "FOCUS_MAX_VALUE", 1000)
-    story.new("FOCUS_BACKLASH_TOGGLE", "Switch", "INDI_DISABLED", "On")
-    for position in (1001, -1, "1e2", "100.4"):
-        story.new("ABS_FOCUS_POSITION", "Number", "FOCUS_ABSOLUTE_POSITION", position)
-    assert found == [[]] * 7
+# What a power cut of the computer leaves
 
 
-def test_a_motor_that_was_started_ahead_of_an_order_that_does_not_come_is_stopped(
-    story: Story, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(self: Focuser, values: object) -> None:
-        raise ZeroDivisionError("a bug of ours")
-
-    driver = story.world.driver
-    assert driver is not None
-    monkeypatch.setattr(driver.focusers[0], "_move_to", refuse)
-    story.move(200)
-    monkeypatch.undo()
-    state, position = story.shown
-    assert (state, position < 20) == ("Alert", True)
-    why = "as if a command had come out wrong: the motor was stopped"
-    assert any(why in text for _, text in story.world.view.messages)
+def cut_power(story: Story) -> None:
+    story.world.cut_power()
+    story.world.run_for(5.0)
+    story.box.power_on()
+    story.world.start_driver()
+    story.connect()
 
 
-def test_a_port_that_fails_while_an_order_is_given_is_the_poll_thread_s_to_deal_with(
+@pytest.mark.parametrize("position", [900, 0])
+def test_a_sync_that_was_answered_outlives_a_power_cut(story: Story, position: int) -> None:
+    story.move(40)
+    story.world.run_for(5.0)
+    answers: list[str] = []
+    story.world.view.when_set = lambda device, name: answers.append(story.world.view.states[device, name] + name)
+    story.new("FOCUS_SYNC", "Number", "FOCUS_SYNC_VALUE", position)
+    while "OkFOCUS_SYNC" not in answers:
+        story.world.run_for(0.0005)
+    cut_power(story)
+    assert story.shown == ("Ok", position)
+
+
+def test_a_power_cut_just_after_the_start_of_a_move_leaves_a_doubt(story: Story) -> None:
+    for after_s in (0.0, 0.001, 0.1):
+        story.new("FOCUS_SYNC", "Number", "FOCUS_SYNC_VALUE", 0)
+        story.world.run_for(1.0)
+        story.move(4000)
+        story.world.run_for(after_s)
+        cut_power(story)
+        assert story.shown in (("Alert", 4000), ("Ok", 0.0))
+
+
+def test_a_driver_that_does_not_synchronise_its_folder_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_sync_folder", lambda path: None)
+    blackout = kinds_of("power of controller and computer")
+    assert any("wrong by" in problem for seed in range(40) for problem in run(seed, blackout).problems)
+
+
+def test_a_port_that_fails_while_an_order_is_sent_is_a_lost_link(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert story.world.driver is not None
     session = story.world.driver._controller._session
     assert session is not None
+    story.world.run_for(0.0)
     monkeypatch.setattr(session, "write", failing)
-    monkeypatch.setattr(session, "say_ahead", lambda *_, **__: False)
     story.move(200)
     assert story.world.view.states[DEVICE, "ABS_FOCUS_POSITION"] == "Busy"
     shown = story.shown

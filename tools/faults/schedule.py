@@ -9,7 +9,8 @@ everything at its end, waits until all is quiet, and judges. What is held agains
   sync or reversal that the driver granted;
 - a position with state Ok that is not where the last order was to lead;
 - an order on the wire that nobody had given, or that was taken back;
-- a channel that is Busy for ever, or a link that does not come back by itself;
+- a motor that turns on after it was aborted, whoever was disconnected or restarted meanwhile;
+- a property that is Busy for ever, or a link that does not come back by itself;
 - a loss of the link that is told more than once, and messages without end;
 - an exception anywhere.
 """
@@ -24,6 +25,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+
+from indi_multifocus.indi import State
 
 from .world import World
 
@@ -51,6 +54,8 @@ class Frame:
     sign: int = 1
     slack: float = 1.0
     """Positions are steps rounded down, and a reversal turns the rounding round."""
+    answers: str = ""
+    """The property by which the driver grants it."""
 
     def position_of(self, shaft: float) -> float:
         """The true position, in steps and fractions of one."""
@@ -92,8 +97,11 @@ class Schedule:
         self._lost: set[str] = set()
         self._healed = False
         self._unnoticed = False
-        self._zeroing: set[int] = set()
-        """Channels on which a zero is under way."""
+        self._asked: dict[int, list[Frame]] = {channel: [] for channel in self._channels()}
+        """What a sync, a zero or a reversal that is not answered yet will make of the frame."""
+        self._aborted: set[int] = set()
+        """Channels that must stand as soon as the controller can be reached."""
+        self._turning_since: dict[int, float] = {}
         for channel, motor in enumerate(world.box.motors, 1):
             motor.zeroed = partial(self._zeroed, channel)
 
@@ -188,20 +196,16 @@ class Schedule:
         elif what == "abort":
             self._abort(channel)
         elif what == "zero":
+            begun = self._change_scale(channel, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 0}, position=0.0)
             # Whatever waits for it is ordered when it is done; so is where it leads.
-            self._forget(channel)
-            self._say(channel, "FOCUS_SYNC", "Number", {"FOCUS_SYNC_VALUE": 0})
-            if world.view.states.get((_name(channel), "FOCUS_SYNC")) == "Busy":
-                self._zeroing.add(channel)
-                if world.allowed.get(channel) != ANYWHERE:
-                    world.allowed[channel] = ()
+            if begun and world.allowed.get(channel) != ANYWHERE:
+                world.allowed[channel] = ()
         elif what == "sync":
-            self._forget(channel)
-            self._say(channel, "FOCUS_SYNC", "Number", {"FOCUS_SYNC_VALUE": chance.randint(-5000, 5000)})
+            position = chance.randint(-5000, 5000)
+            self._change_scale(channel, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": position}, position=float(position))
         elif what == "reverse":
-            self._forget(channel)
-            side = chance.choice(("INDI_ENABLED", "INDI_DISABLED"))
-            self._say(channel, "FOCUS_REVERSE_MOTION", "Switch", {side: "On"})
+            side, sign = chance.choice((("INDI_ENABLED", -1), ("INDI_DISABLED", 1)))
+            self._change_scale(channel, "FOCUS_REVERSE_MOTION", {side: "On"}, sign=sign)
         elif what == "backlash":
             self._say(channel, "FOCUS_BACKLASH_TOGGLE", "Switch", {"INDI_ENABLED": "On"})
             self._say(channel, "FOCUS_BACKLASH_STEPS", "Number", {"FOCUS_BACKLASH_VALUE": chance.choice((0, 20, 200))})
@@ -212,6 +216,27 @@ class Schedule:
             self._say(channel, "CONNECTION", "Switch", {"DISCONNECT": "On"})
             self._watch(chance.choice((0.0, 0.1, 3.0)))
             self._say(channel, "CONNECTION", "Switch", {"CONNECT": "On"})
+
+    def _change_scale(
+        self, channel: int, name: str, values: dict[str, object], *, position: float | None = None, sign: int = 0
+    ) -> bool:
+        """Ask for another meaning of positions. Whether that is being done."""
+        self._forget(channel)
+        self._say(channel, name, "Switch" if sign else "Number", values)
+        assert self._world.driver is not None
+        vector = self._world.driver.focusers[channel - 1].device.vector(name)
+        if vector is None or vector.state is not State.BUSY:
+            return False  # refused
+        self._asked[channel].append(self._new_frame(channel, name, position, sign))
+        return True
+
+    def _new_frame(self, channel: int, name: str, position: float | None, sign: int) -> Frame:
+        """The frame after that, if the motor stays where it is."""
+        before, shaft = self._frames[channel], self._world.box.shaft_steps(channel)
+        if position is not None:
+            return Frame(position, shaft, before.sign, answers=name)
+        slack = before.slack if sign == before.sign else before.slack + 2.0
+        return Frame(before.position_of(shaft), shaft, sign, slack, answers=name)
 
     def _distance(self) -> int:
         chance = self._random
@@ -226,20 +251,23 @@ class Schedule:
         world = self._world
         assert world.driver is not None
         focuser = world.driver.focusers[channel - 1]
-        before = focuser._moved
-        with world.judging_afterwards():  # what is ordered here may be on the wire before `_say` returns
-            self._say(channel, name, "Number", values)
-            if focuser._held:
-                world.allowed[channel] = ANYWHERE
-                self._ordered[channel] = None
-            if focuser._moved == before:
-                return  # refused, or held until a zero is done
-            world.allowed[channel] = focuser._course
-            self._ordered[channel] = focuser.memory.position(focuser._course[-1])
+        before = focuser._request
+        self._say(channel, name, "Number", values)
+        if focuser._held:
+            world.allowed[channel] = ANYWHERE
+            self._ordered[channel] = None
+            self._aborted.discard(channel)
+        if focuser._request == before:
+            return  # refused, or held until a sync is done
+        world.allowed[channel] = focuser._waypoints
+        self._ordered[channel] = focuser.memory.values.position(focuser._waypoints[-1])
+        self._aborted.discard(channel)
 
     def _abort(self, channel: int) -> None:
         self._forget(channel)
         self._world.allowed[channel] = ()
+        if (_name(channel), "FOCUS_ABORT_MOTION") in self._world.view.states:
+            self._aborted.add(channel)
         self._say(channel, "FOCUS_ABORT_MOTION", "Switch", {"ABORT": "On"})
 
     def _forget(self, channel: int) -> None:
@@ -392,10 +420,26 @@ class Schedule:
         )
 
     def _kill(self) -> None:
-        self._restart(self._world.kill_driver)
+        def kill() -> None:
+            self._keep_stops()
+            self._world.kill_driver()
+
+        self._restart(kill)
+
+    def _keep_stops(self) -> None:
+        """Of the stops that were not sent, those that are on the disk are kept over this."""
+        driver = self._world.driver
+        if driver is not None:
+            kept = {focuser.channel for focuser in driver.focusers if focuser.memory._on_disk.stop_pending}
+            self._aborted &= kept
 
     def _end(self) -> None:
-        self._restart(self._world.end_driver)
+        def end() -> None:
+            if self._world.disk.full or self._world.disk.delay_s:
+                self._keep_stops()
+            self._world.end_driver()
+
+        self._restart(end)
 
     def _restart(self, end: Callable[[], None]) -> None:
         world, chance = self._world, self._random
@@ -419,9 +463,8 @@ class Schedule:
         world = self._world
         if world.driver is None:
             return
-        world.kill_driver()
-        world.box.power_off()
-        world.boot = f"00000000-0000-0000-0000-{self._random.randrange(10**12):012d}"
+        self._aborted.clear()  # without power the motors stand
+        world.cut_power()
 
         def back() -> None:
             world.box.power_on()
@@ -445,32 +488,34 @@ class Schedule:
         if name == "CONNECTION":
             self._hear()
             self._lost.discard(device)
-            self._find_zero(int(device.rpartition(" ")[2]))
+            self._find_frame(int(device.rpartition(" ")[2]))
         if name not in ("FOCUS_SYNC", "FOCUS_REVERSE_MOTION"):
             return
-        view = self._world.view
         channel = int(device.rpartition(" ")[2])
-        frame, shaft = self._frames[channel], self._world.box.shaft_steps(channel)
-        state, values = view.states[device, name], view.values[device, name]
-        # A zero that was lost on a controller that stood at 0 anyway is as good as one that was carried out.
-        if name == "FOCUS_SYNC" and state != "Busy":
-            self._zeroing.discard(channel)
-        if name == "FOCUS_SYNC" and state == "Ok" and not self._world.box.motors[channel - 1].moving:
-            frame.position, frame.shaft = float(values["FOCUS_SYNC_VALUE"]), shaft
-            frame.slack = 1.0
-        elif name == "FOCUS_REVERSE_MOTION" and state == "Ok":
-            sign = -1 if values["INDI_ENABLED"] == "On" else 1
-            if sign != frame.sign:
-                frame.position, frame.shaft, frame.sign = frame.position_of(shaft), shaft, sign
-                frame.slack += 2.0
+        state, asked = self._world.view.states[device, name], self._asked[channel]
+        mine = [frame for frame in asked if frame.answers == name]
+        if state == "Busy" or not mine:
+            return
+        asked.remove(mine[0])
+        if state == "Ok" and not self._world.box.motors[channel - 1].moving:
+            # Asked for behind another change, it begins where that has led to.
+            frame = mine[0]
+            position = frame.position if name == "FOCUS_SYNC" else None
+            self._frames[channel] = self._new_frame(channel, name, position, frame.sign)
 
-    def _find_zero(self, channel: int) -> None:
-        """A zero whose end nobody saw was carried out, or is as good, where the controller counts from here."""
-        if channel in self._zeroing and self._world.view.states[_name(channel), "CONNECTION"] == "Ok":
-            self._zeroing.discard(channel)
-            motor = self._world.box.motors[channel - 1]
-            if motor.current == motor.target == 0:
-                self._zeroed(channel)
+    def _find_frame(self, channel: int) -> None:
+        """A change of which nobody saw the end was carried out, or it was not: the driver knows which."""
+        world = self._world
+        if world.driver is None or world.view.states[_name(channel), "CONNECTION"] != "Ok":
+            return
+        asked, self._asked[channel] = self._asked[channel], []
+        steps = world.box.motors[channel - 1].current >> world.box.shift
+        shaft = world.box.shaft_steps(channel)
+        scale = world.driver.focusers[channel - 1].memory.values
+        for frame in [self._frames[channel], *asked]:
+            if frame.sign == scale.sign and abs(frame.position_of(shaft) - scale.position(steps)) <= frame.slack:
+                self._frames[channel] = frame
+                return
 
     def _error(self, channel: int) -> float:
         """How wrong the shown position is, in steps; 0 where it is as right as it can be."""
@@ -483,6 +528,7 @@ class Schedule:
         """A wrong position that is shown as right, for longer than it takes to ask, is a lie."""
         world = self._world
         for channel in self._channels():
+            self._look_for_motion(channel)
             state = world.view.states.get((_name(channel), "ABS_FOCUS_POSITION"), "")
             wrong = world.driver is not None and state in ("Ok", "Idle") and self._error(channel) > 0
             since_s = self._wrong_since[channel]
@@ -493,6 +539,16 @@ class Schedule:
             elif world.now - since_s > GRACE_S:
                 self._wrong_since[channel] = NEVER_S  # said once
                 self._blame(f"channel {channel}: {state}, but wrong by {self._error(channel):.1f} steps")
+
+    def _look_for_motion(self, channel: int) -> None:
+        """A motor that was aborted stands as soon as the controller can be reached."""
+        world = self._world
+        link = self._value(channel, "FOCUS_LINK_INFO", "LINK")
+        if not (channel in self._aborted and link == "up" and world.box.motors[channel - 1].moving):
+            self._turning_since.pop(channel, None)
+        elif world.now - self._turning_since.setdefault(channel, world.now) > GRACE_S:
+            self._aborted.discard(channel)  # said once
+            self._blame(f"channel {channel} turns, although it was aborted")
 
     def _hear(self) -> None:
         """A loss is told once, and nothing without end."""
@@ -528,8 +584,9 @@ class Schedule:
             verified = self._value(channel, "FOCUS_LINK_INFO", "POSITION") == "verified"
             ordered = self._ordered[channel]
             shown = float(self._value(channel, "ABS_FOCUS_POSITION", "FOCUS_ABSOLUTE_POSITION"))
-            if state == "Busy":
-                self._blame(f"channel {channel}: Busy for ever")
+            busy = [name for (owner, name), shown in view.states.items() if owner == device and shown == "Busy"]
+            if busy:
+                self._blame(f"channel {channel}: {', '.join(busy)} Busy for ever")
             elif error and (state != "Alert" or verified):
                 self._blame(f"channel {channel}: {state}, verified: {verified}, but wrong by {error:.1f} steps")
             elif state == "Ok" and ordered is not None and shown != ordered:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A world with a clock of its own: the real driver and the simulated firmware, and between them a cable with faults.
 
-Used by `schedule.py`, in one thread. The driver's threads, the cable and the controller take turns here by an
+Used by `schedule.py`, in one thread. The driver's threads, the cable, the disk and the controller take turns here by an
 agenda of events: nobody ever sleeps, an hour passes in a second, and a seed gives the same run again. The driver's code
-is the real one down to `os.read` and `os.write`; what is replaced are the clock, `select`, the thread and the opening
-of the port. This must never be imported by the driver.
+is the real one down to `os.read` and `os.write`; what is replaced are the clock, `select`, the starting of threads, the
+opening of the port, and the disk's memory. This must never be imported by the driver.
 """
 
 from __future__ import annotations
@@ -16,19 +16,23 @@ import random
 import re
 import select as real_select
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from indi_multifocus import driver as driver_module
 from indi_multifocus import focuser
-from indi_multifocus.controller import poll_thread as controller
+from indi_multifocus.controller import poll_thread
+from indi_multifocus.controller.poll_thread import Controller
 from indi_multifocus.controller.port import PortError
 from indi_multifocus.driver import Driver
-from indi_multifocus.settings import remembered_position as memory
+from indi_multifocus.settings import files, remembered_position
 from indi_multifocus.settings.driver_settings import WHOLE_RANGE, Settings
 from indi_multifocus.simulation.firmware import BITS_PER_BYTE, BUILDS, Firmware, Motor
 
+from .disk import Disk, Writer
 from .view import View
 
 FIFO_SIZE = 64
@@ -54,7 +58,9 @@ class World:
         self.generation = self.random.choice((1, 2, 2))
         self.channels = self.random.choice((1, 2, 2, 3)) if self.generation == 2 else 2
         self.boot = "00000000-0000-0000-0000-000000000000"
+        self.booted_s = 0.0
         self.box = Box(self)
+        self.disk = Disk(home, self.random)
         self.settings = Settings(
             default_travel=WHOLE_RANGE,
             channels=self.channels,
@@ -63,33 +69,17 @@ class World:
         )
         self.driver: Driver | None = None
         self.view = View()
-        self._picking_up = False
+        self._news_is_due = False
         self.problems: list[str] = []
         self.trace: Callable[[str], None] = lambda line: None
         """Gets what happens, a line each, when somebody wants to see it."""
-        self.allowed: dict[int, Sequence[int]] = {}
+        self.allowed: dict[int, Container[int]] = {}
         """Where each channel may be sent by now, in controller steps."""
-        self._sent: list[tuple[int, int]] | None = None
-
-    # The judge
 
     def judge(self, channel: int, target: int) -> None:
         """A move is on its way to a motor: it must have been ordered, and not been taken back."""
-        if self._sent is not None:
-            self._sent.append((channel, target))
-        elif target not in self.allowed.get(channel, ()):
+        if target not in self.allowed.get(channel, ()):
             self.problems.append(f"channel {channel} was sent to {target}, which nobody wants (any more)")
-
-    @contextmanager
-    def judging_afterwards(self) -> Iterator[None]:
-        """Judge what is sent meanwhile by what is allowed in the end."""
-        sent = self._sent = []
-        try:
-            yield
-        finally:
-            self._sent = None
-            for channel, target in sent:
-                self.judge(channel, target)
 
     # Time
 
@@ -113,8 +103,8 @@ class World:
                 return
 
     def _select(
-        self, reading: list[int], writing: list[int], _: list[int], timeout_s: float | None
-    ) -> tuple[list[int], list[int], list[int]]:
+        self, reading: list[Any], writing: list[Any], _: list[Any], timeout_s: float | None
+    ) -> tuple[list[Any], list[Any], list[Any]]:
         """What the poll thread sleeps in; the agenda goes on meanwhile."""
         wake_s = self._until if timeout_s is None else min(self._until, self.now + timeout_s)
         timed_out = timeout_s is not None and self.now + timeout_s <= self._until
@@ -166,21 +156,30 @@ class World:
         self.box.close()
         self.note("the driver is gone")
         self.allowed.clear()
-        self._picking_up = False
-        ends = [self._stdin, self._to_driver, self._from_driver, self._stdout]
-        for owner in (driver, driver._controller):
-            ends += [owner._wake_read, owner._wake_write]
-        for fd in ends:
+        self._news_is_due = False
+        self.disk.writer = None
+        for fd in (self._stdin, self._to_driver, self._from_driver, self._stdout):
             os.close(fd)
+        # What the kernel does when a process is no more.
+        driver._inbox.close()
+        driver._controller._mailbox.close()
+        if driver._memory is not None:
+            driver._memory.close()
 
     def end_driver(self) -> None:
         """As SIGTERM: it says what it still has to say to the controller, and is gone."""
-        driver = self.driver
-        if driver is not None:
-            driver._controller._ending = True
-            driver._controller._wake()
-            driver._controller._turn()
+        if self.driver is not None:
+            self.note("the driver is told to end")
+            self.driver._end("")
             self.kill_driver()
+
+    def cut_power(self) -> None:
+        """Of computer and controller. The disk keeps what was synchronised."""
+        self.kill_driver()
+        self.box.power_off()
+        self.disk.lose_power()
+        self.booted_s = self.now
+        self.boot = f"00000000-0000-0000-0000-{self.random.randrange(10**12):012d}"
 
     def say(self, message: str) -> None:
         """A client says this to the driver, which deals with it at once."""
@@ -189,53 +188,52 @@ class World:
         self.note(f"client {message}")
         os.write(self._to_driver, message.encode())
         self.driver._read_stdin()
-        self.box.listen()  # orders are sent at once
         self._listen_to_driver()
 
     def _notice(self) -> None:
-        """Let the driver's main thread have what the poll thread left, a little later."""
+        """Let the driver's main thread have what the others report, a little later."""
         driver = self.driver
-        if driver is None or self._picking_up or not driver._left:
+        if driver is None or self._news_is_due or not real_select.select([driver._inbox], [], [], 0)[0]:
             return
-        self._picking_up = True
-        self.at(self.random.choice((0.0, 0.0, 0.0002, 0.002, 0.05)), lambda: self._pick_up(driver))
+        self._news_is_due = True
+        self.at(self.random.choice((0.0, 0.0, 0.0002, 0.002, 0.05)), lambda: self._take_news(driver))
 
-    def _pick_up(self, driver: Driver) -> None:
+    def _take_news(self, driver: Driver) -> None:
         if driver is not self.driver:
             return
-        self._picking_up = False
-        driver._pick_up()
+        self._news_is_due = False
+        failure = driver._take_news()
+        if failure:
+            self.problems.append(failure)
         self._listen_to_driver()
 
     def _listen_to_driver(self) -> None:
-        try:
-            while True:
+        driver = self.driver
+        while driver is not None:
+            try:
                 self.view.feed(os.read(self._from_driver, 65536))
-        except BlockingIOError:
-            pass
+            except BlockingIOError:
+                if not driver._output.waiting:
+                    return
+                driver._output.flush()
 
     @contextmanager
     def inhabited(self) -> Iterator[World]:
         """Put the driver's modules into this world, and leave nothing behind."""
-        end_ahead = controller.Controller.end_ahead
-
-        def checked(itself: controller.Controller) -> None:
-            if itself._is_ahead:
-                self.problems.append("a line was written ahead of an order that did not come")
-            end_ahead(itself)
-
         replaced: list[tuple[Any, str, Any]] = [
-            (controller.Controller, "end_ahead", checked),
-            (controller, "time", self),
-            (controller, "select", _Select(self)),
-            (controller.Controller, "_start", lambda self: None),
-            (controller, "open_port", self.box.open),
-            (focuser, "uptime_s", self.monotonic),
-            (focuser, "this_boot", lambda: self.boot),
-            (memory, "uptime_s", self.monotonic),
-            (memory, "this_boot", lambda: self.boot),
-            (memory, "folder", lambda: str(self.home)),
+            (poll_thread, "time", self),
+            (poll_thread, "select", _Select(self)),
+            (poll_thread, "open_port", self.box.open),
+            (Controller, "start", lambda self: None),
+            (Controller, "shutdown", _shut_down),
+            (driver_module, "FileWriter", partial(Writer, self.disk, self.at)),
+            (files, "folder", lambda: str(self.home)),
+            (files, "write_atomically", self.disk.write_atomically),
+            (os, "fsync", self.disk.fsync),
         ]
+        for module in (focuser, remembered_position):
+            replaced.append((module, "uptime_s", lambda: self.now - self.booted_s))
+            replaced.append((module, "this_boot", lambda: self.boot))
         before = [(module, name, getattr(module, name)) for module, name, _ in replaced]
         for module, name, value in replaced:
             setattr(module, name, value)
@@ -246,6 +244,14 @@ class World:
             self.box.close()
             for module, name, value in before:
                 setattr(module, name, value)
+
+
+def _shut_down(controller: Controller, timeout_s: float, *, stop_moves: bool = False) -> bool:
+    """In place of Controller.shutdown, which leaves it to the thread and waits for that."""
+    controller._mailbox.put(end=True, stop_moves=stop_moves)
+    controller._turn()
+    controller._mailbox.close()
+    return True
 
 
 class Restarted(Pause):
@@ -313,6 +319,8 @@ class Box:
             raise PortError(f"port {name} does not exist")
         if self.refusal:
             raise PortError(f"{self.refusal} {name}")
+        self.listen()  # what was written before the last one was closed is on its way
+        self._unplug_host()
         self._host, theirs = socket.socketpair()
         self._host.setblocking(False)
         theirs.setblocking(False)
