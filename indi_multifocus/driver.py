@@ -27,12 +27,14 @@ import time
 from dataclasses import replace
 
 from .config_process import ConfigProcess
-from .controller.poll_thread import Controller
-from .controller.port import BY_ID, SOCKET, PortError, check_name, list_ports, stable_name
+from .controller.controller import (
+    Controller,
+)
+from .controller.port import PortError, stable_name
 from .controller.protocol import MAX_STEPS
 from .controller.requests import PortSettings, Schedule
 from .controller.snapshot import Link, Snapshot
-from .focuser import Focuser, Values, chosen
+from .focuser import Focuser, Values
 from .inbox import Inbox
 from .indi import (
     GetProperties,
@@ -42,12 +44,11 @@ from .indi import (
     Reader,
     Refused,
     State,
-    Switch,
-    SwitchVector,
     Vector,
     without_superseded,
 )
-from .properties import DeviceProperties, LinkProperties
+from .link_settings import LinkSettings
+from .properties import DeviceProperties
 from .settings.driver_settings import Settings
 from .settings.files import FileWriter, Written
 from .settings.remembered_position import ControllerMemory
@@ -86,7 +87,10 @@ class Driver:
         self._snapshot = Snapshot()
         self._attempt = 0
         """The attempt to open the link that counts; 0 while nobody wants it open."""
-        self._link = LinkProperties(settings)
+        self._link_settings = LinkSettings(
+            settings, changed_port=self._use_new_port, changed_period=self._use_new_period
+        )
+        self._link = self._link_settings.properties
         self._names = settings.device_names()
         self._device_properties: dict[int, DeviceProperties] = {}
         self._configs: list[ConfigProcess] = []
@@ -94,10 +98,10 @@ class Driver:
         self._connecting: set[int] = set()
         """Channels whose CONNECTION is Busy: the link is being opened for them."""
         self.focusers = [self._new_focuser(channel) for channel in range(1, settings.channels + 1)]
+        self._link_settings.serve([focuser.device for focuser in self.focusers])
         for config in self._configs:
             config.load(quiet=True)
-        if os.path.isdir(BY_ID):
-            self._offer_ports()
+        self._link_settings.offer_ports()
 
     def _new_focuser(self, channel: int) -> Focuser:
         settings = self._settings
@@ -120,15 +124,11 @@ class Driver:
         define(own.connection, lambda values: self._new_connection(focuser, values))
         define(own.driver_info)
         define(own.debug, lambda values: self._new_debug(focuser, values))
-        define(link.polling, self._new_polling)
+        self._link_settings.define_polling(focuser.device)
         define(link.simulation, self._new_simulation)
         config = ConfigProcess(focuser.device, self._writer, settings.fixes(channel), self._configs)
         config.define()
-        define(link.mode, self._new_mode)
-        define(link.port, self._new_port)
-        define(link.baud, self._new_baud)
-        define(link.address, self._new_address)
-        define(link.scan, self._new_scan)
+        self._link_settings.define(focuser.device)
         config.keep_defaults([own.debug])
         config.keep_defaults([link.polling, *link.connection()], shared=True)
         config.keep_defaults(focuser.properties.settings())
@@ -406,54 +406,12 @@ class Driver:
 
     # --- Properties of the link -------------------------------------------------------------------------------------
 
-    def _announce(self, vector: Vector, state: State = State.OK) -> None:
-        vector.state = state
-        for focuser in self.focusers:
-            focuser.device.update(vector)
-
-    def _new_polling(self, values: Values) -> None:
-        period_ms = float(values["PERIOD_MS"])
-        self._link.polling["PERIOD_MS"].value = period_ms
-        self._schedule = replace(self._schedule, moving_s=period_ms / 1000)
+    def _use_new_period(self, period_s: float) -> None:
+        self._schedule = replace(self._schedule, moving_s=period_s)
         self._controller.set_schedule(self._schedule)
-        self._announce(self._link.polling)
-
-    def _new_port(self, values: Values) -> None:
-        name = str(values["PORT"]).strip()
-        try:
-            check_name(name)
-        except PortError as error:
-            raise Refused(str(error)) from None
-        self._link.port["PORT"].value = name
-        self._announce(self._link.port)
-        self._use_new_port(self._link.port)
-
-    def _new_baud(self, values: Values) -> None:
-        rate = next((name for name, on in values.items() if on), None)
-        if rate is not None:
-            self._link.baud.select(rate)
-        self._announce(self._link.baud)
-        self._use_new_port(self._link.baud)
-
-    def _new_address(self, values: Values) -> None:
-        address = self._link.address
-        wanted = {name: str(values.get(name, text.value)).strip() for name, text in address.elements.items()}
-        if any(wanted.values()):  # none at all is what there is at first, and what most people save
-            try:
-                check_name(f"{SOCKET}{wanted['ADDRESS']}:{wanted['PORT']}")
-            except PortError as error:
-                raise Refused(str(error)) from None
-        for name, value in wanted.items():
-            address[name].value = value
-        self._announce(address)
-        self._use_new_port(address)
-
-    def _new_mode(self, values: Values) -> None:
-        self._choose(self._link.mode, values)
-        self._use_new_port(self._link.mode)
 
     def _use_new_port(self, changed: Vector) -> None:
-        """What a change of the port means now: while the link is lost, the next try uses it; else it waits."""
+        """The port or how it is opened was changed: a link that is open uses that when it opens the port next."""
         if not self._attempt or self._simulated:
             return
         try:
@@ -461,11 +419,11 @@ class Driver:
         except PortError as error:
             self._tell(f"{changed.label} is taken, but the port cannot be used: {error}", warn=True)
             return
-        if self._snapshot.link is Link.UP:
-            self._tell(f"{changed.label} counts from the next connection on: this one stays as it is")
+        self._controller.reopen(settings)
+        if self._snapshot.link is Link.LOST:
+            self._tell(f"{changed.label} is used now to look for the controller: {settings.name}")
         else:
-            self._controller.reopen(settings)
-            self._tell(f"{changed.label} counts from the next attempt to reach the controller on, {settings.name}")
+            self._tell(f"{changed.label} is used when the port is opened next: this link stays as it is")
 
     def _tell(self, text: str, *, warn: bool = False) -> None:
         """Tell the users of every connected channel."""
@@ -476,54 +434,15 @@ class Driver:
     def _new_simulation(self, values: Values) -> None:
         if self._attempt:
             raise Refused("SIMULATION cannot be changed while connected: disconnect all channels first")
-        self._choose(self._link.simulation, values)
+        self._link_settings.choose(self._link.simulation, values)
         if not self._simulated:
             self._stop_simulator()
-
-    def _choose(self, vector: SwitchVector, values: Values) -> None:
-        """The answer to a switch of two."""
-        vector.select(chosen(vector, values))
-        self._announce(vector)
-
-    def _new_scan(self, values: Values) -> None:
-        scan = self._link.scan
-        ports = self._offer_ports()
-        scan.clear()
-        self._announce(scan, State.OK if ports else State.ALERT)
-        for focuser in self.focusers:
-            if ports:
-                focuser.device.info(f"Scan complete. Found {len(ports)} port(s).")
-            else:
-                focuser.device.warning("No candidate ports found on the system.")
-
-    def _offer_ports(self) -> list[str]:
-        """Offer this machine's serial ports, each as a switch that sets DEVICE_PORT."""
-        ports = list_ports()
-        system_ports = self._link.system_ports
-        system_ports.elements = {port: Switch(port, port) for port in ports}
-        for focuser in self.focusers:
-            focuser.device.remove(system_ports.name)
-            if ports:
-                focuser.device.define(system_ports, self._new_system_port)
-        return ports
-
-    def _new_system_port(self, values: Values) -> None:
-        port = next((name for name, on in values.items() if on), None)
-        if port is not None:
-            self._link.port["PORT"].value = port
-            self._announce(self._link.port)
-        self._link.system_ports.clear()
-        if port is not None:
-            self._link.system_ports.select(port)
-        self._announce(self._link.system_ports)
-        if port is not None:
-            self._use_new_port(self._link.port)
 
     # --- Options of one device --------------------------------------------------------------------------------------
 
     def _new_debug(self, focuser: Focuser, values: Values) -> None:
         debug = self._device_properties[focuser.channel].debug
-        debug.select(chosen(debug, values))
+        debug.select(debug.wanted(values))
         debug.state = State.OK
         focuser.device.update(debug)
         focuser.device.info(f"Debug is {'enabled' if debug.on == 'ENABLE' else 'disabled'}.")

@@ -14,7 +14,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from .controller.poll_thread import Controller
+from .controller.controller import (
+    Controller,
+)
 from .controller.protocol import max_steps
 from .controller.snapshot import Snapshot
 from .focuser_position import FocuserPosition
@@ -85,8 +87,8 @@ class Focuser:
         """Offer everything that a connected focuser has. The link is up, and `snapshot` has this channel."""
         self.connected = True
         offered, position = self.properties, self.position
-        for vector in (offered.sync, offered.reverse, offered.motion, offered.relative):
-            vector.state = State.BUSY if vector is self._syncing.vector else State.OK
+        for settled in (offered.sync, offered.reverse, offered.motion, offered.relative):
+            settled.state = State.BUSY if settled is self._syncing.vector else State.OK
         position.connect(snapshot, syncing=self._syncing.vector is not None)
         low, high = position.travel
         limit = max_steps(snapshot.generation)
@@ -173,7 +175,7 @@ class Focuser:
 
     def _new_goto(self, values: Values) -> None:
         goto = self.properties.goto
-        preset = chosen(goto, values)
+        preset = goto.wanted(values)
         position = int(self.properties.presets[preset.upper().replace(" ", "_")].value)
         self._move_to(position, relative=False)
         goto.select(preset)
@@ -227,7 +229,7 @@ class Focuser:
     def _new_reverse(self, values: Values) -> None:
         steps = self._current_steps("reverse")
         reverse = self.properties.reverse
-        turned = chosen(reverse, values) == "INDI_ENABLED"
+        turned = reverse.wanted(values) == "INDI_ENABLED"
         self._syncing.reverse(reverse, turned, steps, lambda: self.save_setting(reverse))
 
     def _new_motion(self, values: Values) -> None:
@@ -291,13 +293,13 @@ class Focuser:
     def _new_fan(self, values: Values) -> None:
         self._current_steps()
         fan = self.properties.fan
-        self._fans_request = self._controller.switch_fans(chosen(fan, values) == "INDI_ENABLED")
+        self._fans_request = self._controller.switch_fans(fan.wanted(values) == "INDI_ENABLED")
         fan.state = State.BUSY
         self.device.update(fan)
 
     def _select(self, vector: SwitchVector, values: Values) -> None:
         """The plain answer to a one-of-many switch: it is so now."""
-        vector.select(chosen(vector, values))
+        vector.select(vector.wanted(values))
         self._answer_ok(vector)
 
     def _answer_ok(self, vector: Vector) -> None:
@@ -432,9 +434,3 @@ class Focuser:
 def _whole(value: Value) -> int:
     """Whole steps: a motor has no others. Halves are rounded up."""
     return math.floor(float(value) + 0.5)
-
-
-def chosen(vector: SwitchVector, values: Values) -> str:
-    """The switch of a one-of-many vector that a client wants on: it may have sent it, or have turned all others off."""
-    on = next((name for name, on in values.items() if on), None)
-    return on if on is not None else next(name for name in vector.elements if name not in values)

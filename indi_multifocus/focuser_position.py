@@ -8,8 +8,10 @@ memory. The table of `position_state.py` says what follows from them.
 
 from __future__ import annotations
 
+from .controller.controller import (
+    Controller,
+)
 from .controller.motion import NOMINAL_STEPS_PER_S, Motion
-from .controller.poll_thread import Controller
 from .controller.protocol import max_steps
 from .controller.snapshot import ChannelState, Link, Snapshot
 from .moves import Circumstances, Plan, plan_move

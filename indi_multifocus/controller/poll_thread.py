@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The poll thread: it owns the serial port, carries out requests, and polls the controller's status.
 
-Who calls what, from which thread:
-- the main thread calls the public methods of `Controller`. Each puts a request into the mailbox (`requests.py`) and
-  returns at once.
-- the poll thread sleeps in `select` on the port and on the mailbox, until a reply, a request or the next poll. It
-  alone opens, reads, writes and closes the port, and hands what it knows to `notify` as an immutable `Snapshot`.
+It sleeps in `select` on the port and on the mailbox (`requests.py`) until a reply, a request or the next poll. No other
+thread touches the port. What it knows of the controller it hands to `notify`, as an immutable `Snapshot`.
 
 A stop is written at once, whatever is still to be answered: the link is full duplex, and the controller answers in
 order. While no reply can be believed it is written all the same, and again when the line is in step.
@@ -19,14 +16,17 @@ import logging
 import select
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from .channel import Channel, Report
+from .conversation import (
+    CommandError,
+    Synchronised,
+)
 from .port import PortError, open_port
 from .protocol import (
     ORDERS,
     Command,
-    CommandError,
     Fans,
     Measure,
     Move,
@@ -35,7 +35,6 @@ from .protocol import (
     Status,
     Stop,
     SwitchFans,
-    Synchronised,
     Temperature,
     Zero,
 )
@@ -58,30 +57,24 @@ been without power since: its reply to the next question passes for the one that
 positions unverified on a busy machine; a larger one would believe a controller that restarted within it."""
 
 
-class Controller:
-    """One controller box. Everything public is for the main thread and returns at once."""
+class PollThread:
+    """The companion of one mailbox. `start` and `join` are for the main thread, everything else is the thread's own."""
 
     def __init__(
         self,
+        mailbox: Mailbox,
         notify: Callable[[Snapshot], None],
-        *,
-        trace: Callable[[str], None] = lambda line: None,
-        failed: Callable[[str], None] = lambda reason: None,
-        probes: Iterable[str] = (),
+        trace: Callable[[str], None],
+        failed: Callable[[str], None],
+        probes: tuple[str, ...],
     ) -> None:
-        """All three are called in the poll thread: `notify` with each new snapshot; `trace` with the traffic, a line
-        each, while that is asked for; `failed` with the reason when the poll thread ends by a bug of ours.
-
-        `probes`: addresses of the temperature probes, 16 hexadecimal digits each.
-        """
-        self._mailbox = Mailbox()
+        """See `Controller`."""
+        self._thread: threading.Thread | None = None
+        self._mailbox = mailbox
         self._notify = notify
         self._trace_line = trace
         self._failed = failed
-        self._thread: threading.Thread | None = None
-
-        # All that follows is the poll thread's own.
-        self._probes = tuple(probes)
+        self._probes = probes
         self._tracing = False
         self._ended = False
         self._schedule = Schedule()
@@ -116,79 +109,18 @@ class Controller:
         self._temperatures: dict[str, float | None] = {}
         self._next_probe = 0
 
-    # --- The main thread's side -------------------------------------------------------------------------------------
-
     def start(self) -> None:
-        """Start the poll thread; `open` does that too."""
+        """Start the thread, if it does not run."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
             self._thread.start()
 
-    def open(self, settings: PortSettings) -> int:
-        """Open the link and keep it open, whatever happens to the cable, until `close()`.
-
-        Returns the number that the snapshots of this attempt carry.
-        """
-        attempt = self._mailbox.new_number()
-        self._mailbox.put_open(settings, attempt)
-        self.start()
-        return attempt
-
-    def reopen(self, settings: PortSettings) -> None:
-        """Where the link is lost, look for the controller there from now on. While it is up nothing changes."""
-        self._mailbox.put(reopen=settings)
-
-    def close(self) -> None:
-        """Close the link. Stops that were asked for are still sent; moves in progress are left to finish."""
-        self._mailbox.put(close=True, open=None)
-
-    def move(self, channel: int, steps: int, via: int | None = None) -> int:
-        """Move to `steps` (controller steps), by way of `via` where backlash is taken up. Returns the request
-        number."""
-        number = self._mailbox.new_number()
-        self._mailbox.put_channel(channel, ChannelRequest(move=number, steps=steps, via=via))
-        return number
-
-    def stop(self, channel: int) -> int:
-        """Stop where it is, ahead of everything else; what was not sent yet is not sent. Returns the request number."""
-        number = self._mailbox.new_number()
-        self._mailbox.put_channel(channel, ChannelRequest(stop=number))
-        return number
-
-    def zero(self, channel: int) -> int:
-        """Stop and call this place 0. Returns the request number."""
-        number = self._mailbox.new_number()
-        self._mailbox.put_channel(channel, ChannelRequest(zero=number))
-        return number
-
-    def switch_fans(self, on: bool) -> int:
-        """Fans on or off (second generation only). Returns the request number."""
-        number = self._mailbox.new_number()
-        self._mailbox.put(fans=(on, number))
-        return number
-
-    def set_schedule(self, schedule: Schedule) -> None:
-        """Other polling periods and move time-out, from now on."""
-        self._mailbox.put(schedule=schedule)
-
-    def set_tracing(self, on: bool) -> None:
-        """Whether `trace` gets the traffic."""
-        self._mailbox.put(tracing=on)
-
-    def shutdown(self, timeout_s: float, *, stop_moves: bool = False) -> bool:
-        """Close the link and end the poll thread; waits for that, but no longer than `timeout_s`. Whether it ended.
-
-        `stop_moves`: stop every moving channel first, since the driver failed and nobody will watch them.
-        """
-        self._mailbox.put(end=True, stop_moves=stop_moves)
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end of the thread, but no longer than this. Whether it has ended, or never began."""
         if self._thread is not None:
             self._thread.join(timeout_s)
-            if self._thread.is_alive():
-                return False
-        self._mailbox.close()
+            return not self._thread.is_alive()
         return True
-
-    # --- The poll thread --------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         reason = "the poll thread ended"
@@ -262,10 +194,11 @@ class Controller:
             # What came with it is for the new controller: the mailbox holds nothing of the former but stops.
             self._pending.update(requests.channels)
             self._publish()
-        elif requests.reopen is not None and self._settings is not None and self._reason:
+        elif requests.reopen is not None and self._settings is not None:
             self._settings = requests.reopen
-            self._retry_s = time.monotonic()
-            self._failures = 0
+            if self._reason:
+                self._retry_s = time.monotonic()
+                self._failures = 0
 
     def _serve(self, readable: Session | None) -> None:
         """Whatever is due while the link is to be kept open. Raises LinkLost."""

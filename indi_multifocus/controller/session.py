@@ -20,22 +20,24 @@ import select
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from .conversation import (
+    Answered,
+    Conversation,
+    OutOfStep,
+    Synchronised,
+)
 from .port import Port
 from .protocol import (
     ORDERS,
-    Answered,
     Command,
-    Conversation,
     Measure,
     Move,
     Order,
-    OutOfStep,
     QueryFans,
     QueryStatus,
     Reply,
     Stop,
     SwitchFans,
-    Synchronised,
 )
 
 MAX_IN_FLIGHT = 4

@@ -10,7 +10,7 @@ Terms, states, permissions and rules are those of the INDI protocol 1.7.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Generic, TypeVar, Union
 
@@ -204,6 +204,11 @@ class SwitchVector(_Vector[Switch]):
         chosen = self.elements[name]
         self.clear()
         chosen.on = True
+
+    def wanted(self, values: Mapping[str, Value]) -> str:
+        """The switch of a one-of-many vector that a client wants on, which sent it, or turned all others off."""
+        on = next((name for name, on in values.items() if on), None)
+        return on if on is not None else next(name for name in self.elements if name not in values)
 
     def clear(self) -> None:
         """Turn all switches off."""

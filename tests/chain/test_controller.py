@@ -19,10 +19,23 @@ from support import DEADLINE_S, Bridge, Lines, eventually
 
 from indi_multifocus.controller import poll_thread as controller_module
 from indi_multifocus.controller import session as session_module
-from indi_multifocus.controller.channel import Channel, ChannelState
-from indi_multifocus.controller.poll_thread import Controller, Link, PortSettings, Schedule, Snapshot
+from indi_multifocus.controller.channel import (
+    Channel,
+)
+from indi_multifocus.controller.controller import (
+    Controller,
+)
 from indi_multifocus.controller.port import open_port
+from indi_multifocus.controller.requests import (
+    PortSettings,
+    Schedule,
+)
 from indi_multifocus.controller.session import MAX_IN_FLIGHT, Session
+from indi_multifocus.controller.snapshot import (
+    ChannelState,
+    Link,
+    Snapshot,
+)
 from indi_multifocus.simulation import firmware
 from indi_multifocus.simulator import Simulator
 

@@ -25,7 +25,7 @@ from serial.tools import list_ports as pyserial
 from serial.tools.list_ports_common import ListPortInfo
 from support import DEADLINE_S, ROOT, Bridge, DriverInside, FocuserClient, IndiServer, Lines, eventually
 
-from indi_multifocus import driver as driver_module
+from indi_multifocus import link_settings as driver_module
 from indi_multifocus.controller import port as port_module
 from indi_multifocus.simulator import Simulator
 

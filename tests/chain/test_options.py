@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from support import Bridge, DriverInside, FocuserClient
 
-from indi_multifocus import driver as driver_module
+from indi_multifocus import link_settings as driver_module
 from indi_multifocus.settings.driver_settings import Settings
 from indi_multifocus.simulator import Simulator
 

@@ -12,9 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indi_multifocus.controller.channel import POWER_CYCLE_S, STALL_POLLS, STALL_S, Channel, ChannelState, Report
+from indi_multifocus.controller.channel import (
+    POWER_CYCLE_S,
+    STALL_POLLS,
+    STALL_S,
+    Channel,
+    Report,
+)
 from indi_multifocus.controller.motion import NOMINAL_STEPS_PER_S
 from indi_multifocus.controller.protocol import Move, Order, Status, Stop, Zero, parse_line
+from indi_multifocus.controller.snapshot import (
+    ChannelState,
+)
 from indi_multifocus.simulation.firmware import BUILDS, Firmware
 
 SPEED = NOMINAL_STEPS_PER_S[2]

@@ -14,7 +14,13 @@ import pytest
 from focus_cli import focusd
 from focus_cli.focusd import FocusDaemon
 from indi_multifocus.controller import protocol
-from indi_multifocus.controller.protocol import Answered, Conversation, NotAController, OutOfStep, Synchronised
+from indi_multifocus.controller.conversation import (
+    Answered,
+    Conversation,
+    NotAController,
+    OutOfStep,
+    Synchronised,
+)
 from indi_multifocus.driver import Driver
 from indi_multifocus.focuser import Focuser
 from indi_multifocus.indi import Device, NewVector, Reader, reader

@@ -19,30 +19,32 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from indi_multifocus.controller.protocol import (
-    MAX_LINE,
+from indi_multifocus.controller.conversation import (
     SYNCHRONISE_ATTEMPTS,
-    Acknowledged,
     Answered,
-    Command,
     CommandError,
     Conversation,
     Event,
+    NotAController,
+    OutOfStep,
+    Synchronised,
+)
+from indi_multifocus.controller.protocol import (
+    MAX_LINE,
+    Acknowledged,
+    Command,
     Fans,
     Garbage,
     LineReader,
     Measure,
     Move,
-    NotAController,
     NotUnderstood,
-    OutOfStep,
     QueryFans,
     QueryStatus,
     Reply,
     Status,
     Stop,
     SwitchFans,
-    Synchronised,
     Temperature,
     Zero,
     describe,

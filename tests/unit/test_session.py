@@ -9,10 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from indi_multifocus.controller.conversation import (
+    CommandError,
+    Synchronised,
+)
 from indi_multifocus.controller.protocol import (
     Acknowledged,
     Command,
-    CommandError,
     Fans,
     Measure,
     Move,
@@ -21,7 +24,6 @@ from indi_multifocus.controller.protocol import (
     Status,
     Stop,
     SwitchFans,
-    Synchronised,
     Zero,
 )
 from indi_multifocus.controller.session import (

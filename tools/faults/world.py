@@ -25,7 +25,9 @@ from typing import Any
 from indi_multifocus import driver as driver_module
 from indi_multifocus import focuser
 from indi_multifocus.controller import poll_thread
-from indi_multifocus.controller.poll_thread import Controller
+from indi_multifocus.controller.controller import (
+    Controller,
+)
 from indi_multifocus.controller.port import PortError
 from indi_multifocus.driver import Driver
 from indi_multifocus.settings import files, remembered_position

@@ -21,10 +21,17 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
 from indi_multifocus import driver as driver_module
-from indi_multifocus.controller.channel import ChannelState
-from indi_multifocus.controller.poll_thread import Link, PortSettings, Schedule, Snapshot
 from indi_multifocus.controller.port import PortError
 from indi_multifocus.controller.protocol import max_steps
+from indi_multifocus.controller.requests import (
+    PortSettings,
+    Schedule,
+)
+from indi_multifocus.controller.snapshot import (
+    ChannelState,
+    Link,
+    Snapshot,
+)
 from indi_multifocus.indi import Device, Event, NewVector, Reader, writer
 from indi_multifocus.settings.driver_settings import Settings
 

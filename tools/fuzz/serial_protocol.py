@@ -3,24 +3,26 @@
 
 from __future__ import annotations
 
-from indi_multifocus.controller.protocol import (
-    Acknowledged,
+from indi_multifocus.controller.conversation import (
     Answered,
-    Command,
     CommandError,
     Conversation,
     Event,
+    NotAController,
+    OutOfStep,
+    Synchronised,
+)
+from indi_multifocus.controller.protocol import (
+    Acknowledged,
+    Command,
     Fans,
     Measure,
     Move,
-    NotAController,
-    OutOfStep,
     QueryFans,
     QueryStatus,
     Status,
     Stop,
     SwitchFans,
-    Synchronised,
     Temperature,
     Zero,
 )
