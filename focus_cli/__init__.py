@@ -8,7 +8,8 @@ streams.py    standard streams that may be closed or full
 focusd.py     the Pyro object, who may call it, and the process around it
 listener.py   the TCP port: many clients, none of whom keeps another one waiting
 literals.py   the text of Pyro's messages, checked before it is parsed
-focusers.py   what the channels are asked to do, and with what result
+focusers.py   all channels of a configuration: their status, and their connection to the controller
+channel.py    one channel: its state, and calls that return when they are done
 indi_client.py  the only file that knows pyindi-client
 server.py     an INDI server with the driver, where none runs
 directory.py  the observatory's names of daemons and machines
