@@ -9,7 +9,7 @@ SOURCES := $(wildcard indi_multifocus focus_cli packaging/python/warwick packagi
 
 .DEFAULT_GOAL := help
 # docs is also a folder.
-.PHONY: help run test test-packages test-kstars bench docs faults soak fuzz lint clean setup
+.PHONY: help run test test-packages test-kstars kstars-is-there rehearse pictures bench docs faults soak fuzz lint clean setup
 
 help: ## show this list
 	@echo "make run    serve a simulated controller by INDI on port 7624 and by focusd, until Ctrl-C"
@@ -28,6 +28,8 @@ help: ## show this list
 	@echo "make install    driver, focusd and focus into PREFIX (/usr/local), below DESTDIR if given; make uninstall"
 	@echo "make rpm        the five rpm packages, into dist"
 	@echo "make test-kstars   a real KStars uses the driver, in a virtual display (installs KStars)"
+	@echo "make rehearse      its Ekos focuses a simulated telescope (REHEARSE='abort cable', or all, for more than that)"
+	@echo "make pictures      the pictures of docs/images, by both"
 	@echo "make clean  remove .venv and whatever else was made here"
 
 run: $(READY)
@@ -64,11 +66,23 @@ test-packages: $(READY)
 	@sh packaging/setup-tests.sh
 	$(BIN)/python -m pytest -m packages $(PYTEST_FLAGS) tests/packaging
 
-test-kstars: $(READY)
+KSTARS = $(READY) kstars-is-there
+
+test-kstars: $(KSTARS) ## exit status 1 when KStars does not use the driver as it should
+	$(BIN)/python tests/kstars/run_kstars.py build/kstars
+
+rehearse: $(KSTARS) ## exit status 1 when an autofocus does not converge
+	$(BIN)/python -m tools.rehearse $(REHEARSE)
+
+pictures: $(KSTARS) ## of KStars and Ekos, into docs/images
+	$(BIN)/python tests/kstars/run_kstars.py docs/images
+	$(BIN)/python -m tools.rehearse --pictures docs/images converge
+
+kstars-is-there: $(READY)
 	@for program in kstars Xvfb xdotool import dbus-daemon; do command -v $$program >/dev/null || missing=1; done; \
 	    test -z "$$missing" || $$(test $$(id -u) = 0 || echo sudo) apt-get -q -y install --no-install-recommends \
-	    kstars xvfb xdotool imagemagick dbus
-	$(BIN)/python tests/kstars/run_kstars.py
+	    kstars xvfb xdotool imagemagick dbus breeze-icon-theme
+	@$(BIN)/python -c "import matplotlib" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[focusd,test,bench]"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -18,8 +18,10 @@ NOT_DISCONNECTED = 8
 
 USAGE = -1
 """focus alone: the command was not understood, and its usage was shown."""
+TIMED_OUT = 124
+"""focus alone: --timeout is over, and the motor still moves. The number is timeout(1)'s."""
 TERMINATED = -100
-"""focus alone: Ctrl-C."""
+"""focus alone: ended by Ctrl-C or another signal."""
 UNREACHABLE = -101
 """focus alone: focusd does not answer."""
 
@@ -31,6 +33,7 @@ _MESSAGES = {
     POSITION_OUTSIDE_LIMITS: "error: requested position outside channel range",
     NOT_CONNECTED: "error: focuser is not connected",
     NOT_DISCONNECTED: "error: focuser is already connected",
+    TIMED_OUT: "error: still moving; the motor goes on to its target",
     TERMINATED: "error: terminated by user",
     UNREACHABLE: "error: unable to communicate with focus daemon",
 }

@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an INDI server says of a few devices, kept up to date; and a way to send them something.
+"""The properties of a few devices of an INDI server, kept up to date; and requests to these devices.
 
 The only file that knows pyindi-client. Three kinds of threads meet here:
 - the library's own, which calls the `_Library` methods with everything that arrives. They copy it into immutable
-  `Vector`s and wake whoever waits; an exception in one of them would end the process, so none leaves them.
+  `Vector`s and wake the threads that wait; an exception in one of them would end the process, so none leaves them.
 - one of ours, which connects, and connects again with back-off after the server has gone.
-- any other: reads `vector()` and sends, or sleeps on `changed` until what it waits for is there.
+- any other: reads `vector()`, sends requests, and sleeps on `changed` until what it waits for has come.
 
-Why things are sent from vectors of our own: those of the library change whenever an update arrives, also between
-setting a value in one and sending it; then a position that was just reported would leave as the new target.
+Requests are sent from vectors of our own: those of the library change whenever an update arrives, also between setting
+a value in one and sending it; then a position that was just reported would be sent as the new target.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import stat
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Callable, Union
 
@@ -26,7 +28,7 @@ import PyIndi
 
 from .log import Log
 from .net import watch_peer
-from .threads import keep_running
+from .threads import describe, keep_running
 
 CONNECT_TIMEOUT_S = 2.0
 DISCONNECT_S, LAST_WORDS_S = 1.0, 0.05
@@ -39,7 +41,7 @@ Value = Union[float, bool, str]
 
 @dataclass(frozen=True)
 class Vector:
-    """A property as of its last definition or update. The three numbers count events of the whole client, in order."""
+    """A property as of its last definition or update. `defined`, `updated` and `busy` are numbers of events."""
 
     state: str
     """Idle, Ok, Busy or Alert."""
@@ -49,6 +51,40 @@ class Vector:
     updated: int
     busy: int
     """The last event in which it was Busy since it was defined; 0 for never."""
+    refused: bool
+    """This update refused somebody's request."""
+
+
+@dataclass(eq=False)
+class Request:
+    """A new value for one element, and whether the driver has accepted or refused it.
+
+    INDI's answers name no request, and every client's are answered under the same property. So a refusal is ours where
+    it names our value, and `accepts` is asked about every update of the device since the request was made.
+    """
+
+    device: str
+    name: str
+    element: str
+    value: float | None
+    """Of a number; None turns a switch on."""
+    accepts: Callable[[Request, str, Vector], bool]
+    """Given a property's name and its update: whether it shows that the request was accepted."""
+    made: int
+    """The last event before."""
+    accepted: bool = False
+    refused: bool = False
+
+    def is_refused_by(self, text: str) -> bool:
+        """Whether this message is the refusal of this value: "[ERROR] device.PROPERTY.ELEMENT=value: why"."""
+        prefix = f"[ERROR] {self.device}.{self.name}.{self.element}="
+        if not text.startswith(prefix):
+            return False
+        value = text[len(prefix) :].partition(": ")[0]
+        try:
+            return value == "On" if self.value is None else float(value) == self.value
+        except ValueError:
+            return False
 
 
 class IndiClient:
@@ -65,6 +101,9 @@ class IndiClient:
         self._host, self._port, self._devices, self._log = host, port, devices, log
         self._vectors: dict[str, dict[str, Vector]] = {}
         self._events = 0
+        self._requests: list[Request] = []
+        self._refusals: set[tuple[str, str]] = set()
+        """Device and property of refusals whose update has not come yet: the library announces the message first."""
         self._sending = threading.Lock()
         self._socket: socket.socket | None = None
         self._library = _Library(self)
@@ -94,33 +133,43 @@ class IndiClient:
         return self._vectors.get(device, {})
 
     def wait_for(self, test: Callable[[], bool], timeout_s: float | None = None) -> bool:
-        """Sleep until `test()`, which is called with `changed` held; False when time is up or the client was closed."""
+        """Sleep until `test()`, which is called with `changed` held; False when time is up or the client is closed."""
         with self.changed:
             self.changed.wait_for(lambda: self.closed or test(), timeout_s)
             return not self.closed and test()
 
-    def send_number(self, device: str, name: str, element: str, value: float) -> int:
-        """Send a newNumberVector; returns the event count before, so that what is newer may be its answer."""
-        vector, number = PyIndi.INumberVectorProperty(), PyIndi.INumber()
-        number.name, number.value = element, value
-        vector.device, vector.name, vector.np, vector.nnp = device, name, number, 1
-        number.thisown = True  # the binding takes it for the vector's now, whose end does not free it
-        return self._send(self._library.sendNewNumber, vector)
-
-    def send_switch(self, device: str, name: str, element: str) -> int:
-        """Send a newSwitchVector that turns one switch on; returns the same as `send_number`."""
-        vector, switch = PyIndi.ISwitchVectorProperty(), PyIndi.ISwitch()
-        switch.name, switch.s = element, PyIndi.ISS_ON
-        vector.device, vector.name, vector.sp, vector.nsp = device, name, switch, 1
-        switch.thisown = True  # as above
-        return self._send(self._library.sendNewSwitch, vector)
-
-    def _send(self, send: Callable[[Any], None], vector: Any) -> int:
+    @contextmanager
+    def request(
+        self,
+        device: str,
+        name: str,
+        element: str,
+        value: float | None = None,
+        *,
+        accepts: Callable[[Request, str, Vector], bool] = lambda *_: False,
+    ) -> Iterator[Request]:
+        """A request that is followed while the context lasts; `send` sends it. The arguments are those of `Request`."""
         with self.changed:
-            events = self._events
+            request = Request(device, name, element, value, accepts, made=self._events)
+            self._requests.append(request)
+        try:
+            yield request
+        finally:
+            with self.changed:
+                self._requests.remove(request)
+
+    def send(self, request: Request) -> None:
+        """Send a new vector with this one element; returns when it is on its way."""
+        if request.value is None:
+            vector, element, send = PyIndi.ISwitchVectorProperty(), PyIndi.ISwitch(), self._library.sendNewSwitch
+            element.s, vector.sp, vector.nsp = PyIndi.ISS_ON, element, 1
+        else:
+            vector, element, send = PyIndi.INumberVectorProperty(), PyIndi.INumber(), self._library.sendNewNumber
+            element.value, vector.np, vector.nnp = request.value, element, 1
+        vector.device, vector.name, element.name = request.device, request.name, request.element
+        element.thisown = True  # the binding takes it for the vector's now, whose end does not free it
         with self._sending:  # the library writes a message in many pieces
             send(vector)
-        return events
 
     # --- The connection -------------------------------------------------------------------------------------------
 
@@ -184,6 +233,7 @@ class IndiClient:
         with self.changed:
             self.connected = True
             self._vectors.clear()
+            self._refusals.clear()
             self._event()
 
     def server_disconnected(self) -> None:
@@ -214,7 +264,12 @@ class IndiClient:
                 defined=before.defined if before else event,
                 updated=event,
                 busy=event if state == "Busy" else before.busy if before else 0,
+                refused=state == "Alert" and (device, name) in self._refusals,
             )
+            self._refusals.discard((device, name))
+            for request in self._requests:
+                if request.device == device and not request.accepted:
+                    request.accepted = request.accepts(request, name, vectors[name])
 
     def remove(self, device: str, name: str | None) -> None:
         """A property, or with None the whole device, is no more."""
@@ -226,8 +281,15 @@ class IndiClient:
                 self._vectors.get(device, {}).pop(name, None)
 
     def tell(self, device: str, message: str) -> None:
-        """The driver has something to say: "<time>: [LEVEL] text"."""
+        """A message of the driver: "<time>: [LEVEL] text"."""
         text = message.partition(": ")[2].strip() or message
+        refusal = re.match(rf"\[ERROR\] {re.escape(device)}\.(\w+)[.:]", text)
+        if refusal:
+            with self.changed:
+                self._event()
+                self._refusals.add((device, refusal[1]))
+                for request in self._requests:
+                    request.refused = request.refused or request.is_refused_by(text)
         for tag, write in (
             ("[ERROR] ", self._log.error),
             ("[WARNING] ", self._log.warning),
@@ -236,14 +298,14 @@ class IndiClient:
             if text.startswith(tag):
                 write(f"{device}: {text[len(tag) :]}")
 
-    def complain(self, error: Exception) -> None:
+    def report(self, error: Exception) -> None:
         """Something of ours failed in the library's thread."""
-        self._log.error(f"what the INDI server sent could not be taken: {error!r}")
+        self._log.error(f"what the INDI server sent could not be handled: {describe(error)}")
 
     def _acknowledge(self) -> None:
-        """Tell the server at once that something came; until it knows, it keeps the next small message back.
+        """Acknowledge at once what came; until then the server's side holds the next small message (Nagle's algorithm).
 
-        That is Nagle's algorithm again, on its side; Linux takes such a wish for the next acknowledgement alone.
+        Linux applies the option to the next acknowledgement alone.
         """
         connection = self._socket
         if connection is not None and hasattr(socket, "TCP_QUICKACK"):
@@ -290,7 +352,7 @@ class _Library(PyIndi.BaseClient):  # type: ignore[misc]
         try:
             what()
         except Exception as error:
-            self._client.complain(error)
+            self._client.report(error)
 
 
 def _values(property_: Any) -> dict[str, Value] | None:

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from focus_cli import focus
+from focus_cli import manual, session
+from focus_cli.focus import main
 from indi_multifocus import __version__
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -193,7 +194,7 @@ def test_commands_are_listed_for_who_asks_and_who_errs(make_chain: Any) -> None:
     for arguments, code in (([], 0), (["--help"], 0), (["sett", "1", "5"], 255), (["-x"], 255)):
         result = chain.focus(*arguments)
         assert result.returncode == code
-        for command in focus.COMMANDS:
+        for command in manual.COMMANDS:
             assert f"   {command} " in result.stdout
 
 
@@ -332,10 +333,10 @@ def test_the_only_configuration_in_etc_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("FOCUSD_CONFIG_PATH", raising=False)
-    monkeypatch.setattr(focus, "CONFIG_FOLDER", str(tmp_path))
+    monkeypatch.setattr(session, "CONFIG_FOLDER", str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["focus", "list-channels"])
 
-    assert focus.main() == 1
+    assert main() == 1
     shown = capfd.readouterr().err
     assert "there is none" in shown
     assert "FOCUSD_CONFIG_PATH=" in shown
@@ -343,11 +344,11 @@ def test_the_only_configuration_in_etc_is_taken(
     configuration = json.loads((PROJECT / "test.json").read_text())
     (tmp_path / "one.json").write_text(json.dumps({**configuration, "channels": 4}))
     (tmp_path / "registry.json").write_text("{}")
-    assert focus.main() == 0
+    assert main() == 0
     assert capfd.readouterr().out == "1 2 3 4\n"
 
     (tmp_path / "two.json").write_text("{}")
-    assert focus.main() == 1
+    assert main() == 1
     shown = capfd.readouterr().err
     assert "one.json, two.json" in shown
     assert shown.count("\n") == 1

@@ -250,3 +250,12 @@ def test_another_clients_new_target_is_waited_for(chain: Any, until: Any) -> Non
     assert arrival() == 0
     assert chain.simulator.position(1) == -200
     indi.close()
+
+
+def test_a_client_that_comes_and_goes_does_not_end_our_move(chain: Any, until: Any) -> None:
+    arrival = chain.call("set_focus", 1, 6000)
+    until(lambda: chain.moving(1))
+    for _ in range(3):
+        chain.observe().close()  # has the driver define everything again
+    assert arrival() == 0
+    assert chain.simulator.position(1) == 6000

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The commands of `focus` and what is told of them: the one source of its help, its man page and its completion.
+
+Imports nothing that takes time: the help is read at every usage error.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Option(NamedTuple):
+    """An option of a command."""
+
+    name: str
+    value: str
+    """What follows it, empty for nothing."""
+    purpose: str
+
+
+class Command(NamedTuple):
+    """One command."""
+
+    name: str
+    arguments: str
+    """As in its usage; {channel} stands for the channels of the configuration."""
+    purpose: str
+    text: str
+    """The details, one paragraph a line."""
+    examples: tuple[tuple[str, str], ...]
+    """Command lines, and what each does."""
+    options: tuple[Option, ...] = ()
+    engineering: bool = False
+
+    def usage(self, channels: range) -> str:
+        """Name and arguments. A single channel may be left out."""
+        channel = "[1]" if len(channels) == 1 else f"({'|'.join(map(str, channels))})"
+        return f"{self.name} {self.arguments.format(channel=channel)}".rstrip()
+
+
+_NO_WAIT = Option("--no-wait", "", "return as soon as the motor moves")
+_TIMEOUT = Option("--timeout", "S", "wait no longer than S seconds; the motor goes on, and the exit status is 124")
+_ENDS = (
+    "Ctrl-C (or SIGTERM, SIGQUIT) stops the channel. A terminal or network that is lost lets the motor go on to its "
+    "target."
+)
+
+COMMANDS: dict[str, Command] = {
+    command.name: command
+    for command in (
+        Command(
+            "set",
+            "{channel} <step position>",
+            "move to a given absolute position",
+            "Returns when the motor stands there. On a terminal a bar shows how far it is.\n" + _ENDS,
+            (("focus set 1 1500", "channel 1 to 1500 steps"), ("focus set 2 -20 --no-wait", "and do not wait for it")),
+            (_NO_WAIT, _TIMEOUT),
+        ),
+        Command(
+            "offset",
+            "{channel} <step delta>",
+            "move by a given number of steps",
+            "Counts from where the channel was last sent to. Returns when the motor stands there.\n" + _ENDS,
+            (("focus offset 1 -20", "20 steps inwards"),),
+            (_NO_WAIT, _TIMEOUT),
+        ),
+        Command(
+            "stop",
+            "{channel}",
+            "stop moving",
+            "Returns when the motor stands. It overtakes everything else that focusd is doing.",
+            (("focus stop 1", "stop channel 1 where it is"),),
+        ),
+        Command(
+            "status",
+            "",
+            "print a human-readable summary of the focuser status",
+            "Positions are shown as INDI shows them, to KStars and to everybody.",
+            (("focus status", "all channels, fans and temperatures"),),
+        ),
+        Command(
+            "json",
+            "",
+            "print a machine-readable summary of the focuser status",
+            "One line of JSON on standard output, or nothing.",
+            (("focus json | jq .current_steps_1", "the position of channel 1"),),
+        ),
+        Command(
+            "fans",
+            "(enable|disable)",
+            "turn the OTA fans on or off",
+            "Only the second generation of the controller has fans.",
+            (("focus fans enable", "turn them on"),),
+        ),
+        Command(
+            "zero",
+            "{channel}",
+            "call the current position 0",
+            "In the controller itself, so that it outlives everything else.",
+            (("focus zero 1", "channel 1 stands at 0 now"),),
+            engineering=True,
+        ),
+        Command(
+            "init",
+            "",
+            "connect to the focuser",
+            "Opens the controller's port. Needed once after focusd was started.",
+            (("focus init", "connect all channels"),),
+            engineering=True,
+        ),
+        Command(
+            "kill",
+            "",
+            "disconnect from the focuser",
+            "Closes the controller's port, for other programs. A motor that moves is left to finish.",
+            (("focus kill", "disconnect all channels"),),
+            engineering=True,
+        ),
+        Command(
+            "list-channels",
+            "",
+            "print the channels of the configuration",
+            "For scripts and the shell's completion; asks nobody.",
+            (("for n in $(focus list-channels); do focus stop $n; done", "stop all"),),
+            engineering=True,
+        ),
+    )
+}
+
+EXIT_STATUSES = (
+    ("0", "succeeded"),
+    ("1", "failed; focusd's log says why. Also a wrong configuration"),
+    ("2", "blocked: that channel is moving"),
+    ("3", "not accepted from this machine"),
+    ("4", "invalid channel"),
+    ("6", "position outside the limits"),
+    ("7", "not connected"),
+    ("8", "already connected"),
+    ("124", "waited as long as --timeout says; the motor goes on"),
+    ("155", "focusd cannot be reached (-101)"),
+    ("156", "ended by Ctrl-C or another signal; the channel is stopped (-100)"),
+    ("255", "the command was not understood; its usage was shown (-1)"),
+)
+
+
+def overview(script: str) -> str:
+    """`focus --help`."""
+    lines = [f"usage: {script} <command> [<args>]"]
+    for title, engineering in (("general", False), ("engineering", True)):
+        lines += ["", f"{title} commands:"]
+        lines += [f"   {name:<13} {it.purpose}" for name, it in COMMANDS.items() if it.engineering is engineering]
+    lines += ["", f"{script} <command> --help tells more of each, {script} --version the version.", _ENDS]
+    return "\n".join(lines)
+
+
+def details(script: str, command: Command, channels: range) -> str:
+    """`focus <command> --help`."""
+    options = "".join(f" [{f'{option.name} {option.value}'.rstrip()}]" for option in command.options)
+    lines = [f"usage: {script} {command.usage(channels)}{options}"]
+    lines += ["", f"{command.purpose[0].upper()}{command.purpose[1:]}."]
+    lines += command.text.splitlines()
+    if command.options:
+        lines += ["", "options:"]
+        lines += [f"   {f'{option.name} {option.value}':<13} {option.purpose}" for option in command.options]
+    lines += ["", "examples:"] if len(command.examples) > 1 else ["", "example:"]
+    width = max(len(line) for line, _ in command.examples)
+    lines += [f"   {line:<{width}}   # {what}" for line, what in command.examples]
+    return "\n".join(lines)
