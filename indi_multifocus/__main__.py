@@ -17,6 +17,7 @@ import sys
 from . import __version__
 from .driver import Driver
 from .settings.driver_settings import SettingsError, load_settings
+from .threads import ENDING_SIGNALS
 
 DESCRIPTION = """\
 The INDI driver of the multi-channel focus controller. It speaks INDI on standard input and output, so it is not
@@ -32,8 +33,6 @@ environment:
   INDI_MULTIFOCUS_CONFIG  a JSON configuration (optional: port and settings are INDI properties)
   INDIDEV                 what the names of the focusers begin with (MultiFocus)
   INDICONFIG              the file of the saved settings (~/.indi/<device>_config.xml)"""
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 log = logging.getLogger("indi_multifocus")
 
@@ -60,10 +59,14 @@ def main() -> int:
         description=DESCRIPTION,
         epilog=ENVIRONMENT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
     )
-    parser.add_argument("--version", action="version", version=f"indi_multifocus {__version__}")
-    parser.parse_args()
+    parser.add_argument("-h", "--help", action="store_true", help="show this text and end")
+    parser.add_argument("--version", action="store_true", help="show the version and end")
+    options = parser.parse_args()
     logging.basicConfig(handlers=[_LogHandler()], format="%(message)s", level=logging.INFO)
+    if options.help or options.version:
+        return _print(parser.format_help() if options.help else f"indi_multifocus {__version__}\n")
     try:
         settings = load_settings()
     except SettingsError as error:
@@ -72,13 +75,23 @@ def main() -> int:
     return Driver(settings, signals=_signals()).run()
 
 
+def _print(text: str) -> int:
+    """Write to standard output; returns the exit status."""
+    try:
+        os.write(1, text.encode())
+    except OSError as error:
+        log.error("standard output: %s", error.strerror)
+        return 1
+    return 0
+
+
 def _open_missing_streams() -> None:
     """Let no file that is opened later take the number of a standard stream which whoever started us has closed."""
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)
+            os.open(os.devnull, os.O_RDONLY)  # to write there is an error, as it should be
 
 
 def _signals() -> int:
@@ -90,7 +103,7 @@ def _signals() -> int:
     signals, wakeup = os.pipe()
     os.set_blocking(wakeup, False)
     signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
-    for number in SIGNALS:
+    for number in ENDING_SIGNALS:
         signal.signal(number, lambda *_: None)
     return signals
 

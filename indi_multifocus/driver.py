@@ -159,7 +159,9 @@ class Driver:
             failure = f"internal error of the driver: {error!r}"
         finally:
             self._end(failure)
-        return 1 if failure else 0
+        if self._output.problem:
+            log.error("standard output: %s", self._output.problem)
+        return 1 if failure or self._output.problem else 0
 
     def _serve(self) -> str:
         """Returns why the driver cannot go on, or "" where it is to end."""

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from .files import FileWriter, Written, file_name
+from .files import FileWriter, Written, file_name, make_folder
 
 MAX_SIZE = 4096
 """A state file has some 200 bytes; a larger one is no such file."""
@@ -268,7 +268,7 @@ class ControllerMemory:
     def _take_lock(self, path: str) -> str:
         """Returns the problem. Raises BlockingIOError."""
         try:
-            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            make_folder(os.path.dirname(path))
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             self._lock = os.open(path, flags, 0o644)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
