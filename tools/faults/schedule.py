@@ -150,6 +150,7 @@ class Schedule:
         self._watch(1.0)  # power that has just gone stays off long enough to be seen
         self._healed = True
         world.box.heal()
+        world.disk.full, world.disk.delay_s = False, 0.0
         if world.driver is None:
             self._start()
         end_s = world.now + MOST_S
@@ -251,16 +252,16 @@ class Schedule:
         world = self._world
         assert world.driver is not None
         focuser = world.driver.focusers[channel - 1]
-        before = focuser._request
+        before = focuser.position._request
         self._say(channel, name, "Number", values)
-        if focuser._held:
+        if focuser._syncing._held:
             world.allowed[channel] = ANYWHERE
             self._ordered[channel] = None
             self._aborted.discard(channel)
-        if focuser._request == before:
+        if focuser.position._request == before:
             return  # refused, or held until a sync is done
-        world.allowed[channel] = focuser._waypoints
-        self._ordered[channel] = focuser.memory.values.position(focuser._waypoints[-1])
+        world.allowed[channel] = focuser.position._waypoints
+        self._ordered[channel] = focuser.position.scale.position(focuser.position._waypoints[-1])
         self._aborted.discard(channel)
 
     def _abort(self, channel: int) -> None:
@@ -419,6 +420,15 @@ class Schedule:
             lambda: firmware.stall(channel, True, world.now), lambda: firmware.stall(channel, False, world.now)
         )
 
+    def _full_disk(self) -> None:
+        disk = self._world.disk
+        self.for_a_while(lambda: setattr(disk, "full", True), lambda: setattr(disk, "full", False))
+
+    def _slow_disk(self) -> None:
+        disk = self._world.disk
+        delay_s = self._random.choice((0.1, 0.5, 5.0))
+        self.for_a_while(lambda: setattr(disk, "delay_s", delay_s), lambda: setattr(disk, "delay_s", 0.0))
+
     def _kill(self) -> None:
         def kill() -> None:
             self._keep_stops()
@@ -430,7 +440,7 @@ class Schedule:
         """Of the stops that were not sent, those that are on the disk are kept over this."""
         driver = self._world.driver
         if driver is not None:
-            kept = {focuser.channel for focuser in driver.focusers if focuser.memory._on_disk.stop_pending}
+            kept = {focuser.channel for focuser in driver.focusers if focuser.position.memory._on_disk.stop_pending}
             self._aborted &= kept
 
     def _end(self) -> None:
@@ -496,10 +506,11 @@ class Schedule:
         mine = [frame for frame in asked if frame.answers == name]
         if state == "Busy" or not mine:
             return
-        asked.remove(mine[0])
-        if state == "Ok" and not self._world.box.motors[channel - 1].moving:
+        granted = state == "Ok"
+        frame = mine[0 if granted else -1]  # what waits behind one that fails is refused before it
+        asked.remove(frame)
+        if granted and not self._world.box.motors[channel - 1].moving:
             # Asked for behind another change, it begins where that has led to.
-            frame = mine[0]
             position = frame.position if name == "FOCUS_SYNC" else None
             self._frames[channel] = self._new_frame(channel, name, position, frame.sign)
 
@@ -511,7 +522,7 @@ class Schedule:
         asked, self._asked[channel] = self._asked[channel], []
         steps = world.box.motors[channel - 1].current >> world.box.shift
         shaft = world.box.shaft_steps(channel)
-        scale = world.driver.focusers[channel - 1].memory.values
+        scale = world.driver.focusers[channel - 1].position.scale
         for frame in [self._frames[channel], *asked]:
             if frame.sign == scale.sign and abs(frame.position_of(shaft) - scale.position(steps)) <= frame.slack:
                 self._frames[channel] = frame
@@ -637,6 +648,8 @@ FAULTS: dict[str, Callable[[Schedule], None]] = {
     "wrong bytes on the way to the controller": Schedule._mangle_input,
     "stray bytes on the way to the controller": Schedule._stray_input,
     "a motor that does not turn": Schedule._stall,
+    "a disk without room": Schedule._full_disk,
+    "a slow disk": Schedule._slow_disk,
     "driver killed (SIGKILL)": Schedule._kill,
     "driver ended (SIGTERM)": Schedule._end,
 }
