@@ -97,7 +97,7 @@ class World:
                 if self.driver is None:
                     self._select([], [], [], None)
                 else:
-                    self.driver._controller._turn()
+                    self.driver._controller._thread._turn()
                     self._notice()
             except Restarted:
                 continue
