@@ -82,6 +82,7 @@ class Focuser:
         """The link is being opened, for this channel or another."""
         self.position.open(memory)
         self._syncing.open()
+        self._fans_request = 0
 
     def connect(self, snapshot: Snapshot) -> None:
         """Offer everything that a connected focuser has. The link is up, and `snapshot` has this channel."""

@@ -331,6 +331,7 @@ class PollThread:
         if self._was_up and self._reason:
             self._reconnects += 1
         if len(self._channels) != event.channels or self._generation != event.generation:
+            self._give_up_orders(session)
             self._replace_channels(event)
             session.forget_orders()
         self._generation = event.generation

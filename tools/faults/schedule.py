@@ -150,6 +150,7 @@ class Schedule:
         self._watch(1.0)  # power that has just gone stays off long enough to be seen
         self._healed = True
         world.box.heal()
+        world.disk.full, world.disk.delay_s = False, 0.0
         if world.driver is None:
             self._start()
         end_s = world.now + MOST_S
@@ -419,6 +420,15 @@ class Schedule:
             lambda: firmware.stall(channel, True, world.now), lambda: firmware.stall(channel, False, world.now)
         )
 
+    def _full_disk(self) -> None:
+        disk = self._world.disk
+        self.for_a_while(lambda: setattr(disk, "full", True), lambda: setattr(disk, "full", False))
+
+    def _slow_disk(self) -> None:
+        disk = self._world.disk
+        delay_s = self._random.choice((0.1, 0.5, 5.0))
+        self.for_a_while(lambda: setattr(disk, "delay_s", delay_s), lambda: setattr(disk, "delay_s", 0.0))
+
     def _kill(self) -> None:
         def kill() -> None:
             self._keep_stops()
@@ -496,10 +506,11 @@ class Schedule:
         mine = [frame for frame in asked if frame.answers == name]
         if state == "Busy" or not mine:
             return
-        asked.remove(mine[0])
-        if state == "Ok" and not self._world.box.motors[channel - 1].moving:
+        granted = state == "Ok"
+        frame = mine[0 if granted else -1]  # what waits behind one that fails is refused before it
+        asked.remove(frame)
+        if granted and not self._world.box.motors[channel - 1].moving:
             # Asked for behind another change, it begins where that has led to.
-            frame = mine[0]
             position = frame.position if name == "FOCUS_SYNC" else None
             self._frames[channel] = self._new_frame(channel, name, position, frame.sign)
 
@@ -637,6 +648,8 @@ FAULTS: dict[str, Callable[[Schedule], None]] = {
     "wrong bytes on the way to the controller": Schedule._mangle_input,
     "stray bytes on the way to the controller": Schedule._stray_input,
     "a motor that does not turn": Schedule._stall,
+    "a disk without room": Schedule._full_disk,
+    "a slow disk": Schedule._slow_disk,
     "driver killed (SIGKILL)": Schedule._kill,
     "driver ended (SIGTERM)": Schedule._end,
 }
