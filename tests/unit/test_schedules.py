@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from indi_multifocus import focuser
+from indi_multifocus import focuser_position
 from indi_multifocus.controller.channel import Channel
 from indi_multifocus.controller.session import LinkLost
 from indi_multifocus.position_state import Event
 from indi_multifocus.settings import files
+from indi_multifocus.simulation.firmware import Firmware
 from tools.faults.__main__ import kinds_of
 from tools.faults.schedule import EVERYTHING, FAULTS, run
 from tools.faults.world import World
@@ -48,7 +49,7 @@ def test_a_driver_that_believes_everything_is_found_out(monkeypatch: pytest.Monk
 
 
 def test_a_driver_that_stays_busy_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(focuser, "observe", lambda *_, **__: Event.SEEN_MOVING)
+    monkeypatch.setattr(focuser_position, "observe", lambda *_, **__: Event.SEEN_MOVING)
     monkeypatch.setattr("tools.faults.schedule.MOST_S", 60.0)
     assert any("Busy for ever" in problem for seed in range(10) for problem in run(seed).problems)
 
@@ -308,6 +309,25 @@ def test_a_stop_that_could_not_be_sent_comes_first_when_the_controller_is_back(s
     assert story.world.view.states[DEVICE, "FOCUS_ABORT_MOTION"] != "Busy"
     assert position < 1000
     assert position == int(story.box.shaft_steps(1))
+
+
+def test_a_stop_that_another_controller_answers_is_answered(story: Story) -> None:
+    story.move(4000)
+    story.world.run_for(1.0)
+    story.box.firmware = Firmware(3 - story.world.generation, story.world.channels)
+    story.box.change_reply.append(lambda reply: b"0\r\n")
+    story.new("FOCUS_ABORT_MOTION", "Switch", "ABORT", "On")
+    assert story.shown[0] == "Alert"
+    assert "Busy" not in story.world.view.states.values()
+
+
+def test_fans_that_are_switched_by_who_disconnects_at_once_are_not_busy_for_ever(story: Story) -> None:
+    story.new("FAN", "Switch", "INDI_ENABLED", "On")
+    story.world.run_for(0.0)
+    story.new("CONNECTION", "Switch", "DISCONNECT", "On")
+    story.connect()
+    assert story.shown == ("Ok", 0.0)
+    assert "Busy" not in story.world.view.states.values()
 
 
 # What a power cut of the computer leaves

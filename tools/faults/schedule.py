@@ -252,16 +252,16 @@ class Schedule:
         world = self._world
         assert world.driver is not None
         focuser = world.driver.focusers[channel - 1]
-        before = focuser._request
+        before = focuser.position._request
         self._say(channel, name, "Number", values)
-        if focuser._held:
+        if focuser._syncing._held:
             world.allowed[channel] = ANYWHERE
             self._ordered[channel] = None
             self._aborted.discard(channel)
-        if focuser._request == before:
+        if focuser.position._request == before:
             return  # refused, or held until a sync is done
-        world.allowed[channel] = focuser._waypoints
-        self._ordered[channel] = focuser.memory.values.position(focuser._waypoints[-1])
+        world.allowed[channel] = focuser.position._waypoints
+        self._ordered[channel] = focuser.position.scale.position(focuser.position._waypoints[-1])
         self._aborted.discard(channel)
 
     def _abort(self, channel: int) -> None:
@@ -440,7 +440,7 @@ class Schedule:
         """Of the stops that were not sent, those that are on the disk are kept over this."""
         driver = self._world.driver
         if driver is not None:
-            kept = {focuser.channel for focuser in driver.focusers if focuser.memory._on_disk.stop_pending}
+            kept = {focuser.channel for focuser in driver.focusers if focuser.position.memory._on_disk.stop_pending}
             self._aborted &= kept
 
     def _end(self) -> None:
@@ -522,7 +522,7 @@ class Schedule:
         asked, self._asked[channel] = self._asked[channel], []
         steps = world.box.motors[channel - 1].current >> world.box.shift
         shaft = world.box.shaft_steps(channel)
-        scale = world.driver.focusers[channel - 1].memory.values
+        scale = world.driver.focusers[channel - 1].position.scale
         for frame in [self._frames[channel], *asked]:
             if frame.sign == scale.sign and abs(frame.position_of(shaft) - scale.position(steps)) <= frame.slack:
                 self._frames[channel] = frame

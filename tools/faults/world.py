@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from indi_multifocus import driver as driver_module
-from indi_multifocus import focuser
+from indi_multifocus import focuser_position
 from indi_multifocus.controller import poll_thread
 from indi_multifocus.controller.controller import (
     Controller,
@@ -233,7 +233,7 @@ class World:
             (files, "write_atomically", self.disk.write_atomically),
             (os, "fsync", self.disk.fsync),
         ]
-        for module in (focuser, remembered_position):
+        for module in (focuser_position, remembered_position):
             replaced.append((module, "uptime_s", lambda: self.now - self.booted_s))
             replaced.append((module, "this_boot", lambda: self.boot))
         before = [(module, name, getattr(module, name)) for module, name, _ in replaced]
