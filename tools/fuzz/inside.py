@@ -23,6 +23,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
 from indi_multifocus import driver as driver_module
+from indi_multifocus import link_settings
 from indi_multifocus.controller.port import PortError
 from indi_multifocus.controller.protocol import max_steps
 from indi_multifocus.controller.requests import PortSettings, Schedule
@@ -80,7 +81,7 @@ def workshop() -> Iterator[Workshop]:
 
 
 class FakeController:
-    """In place of poll_thread.Controller: the same methods, and no thread. Moves end when `rest()` is called."""
+    """In place of controller.Controller: the same methods, and no thread. Moves end when `rest()` is called."""
 
     def __init__(
         self,
@@ -293,7 +294,7 @@ class Inside:
         self._patches: list[Any] = [
             mock.patch.object(driver_module, "Controller", FakeController),
             mock.patch.object(driver_module, "FileWriter", Writer),
-            mock.patch.object(driver_module, "list_ports", _ports),
+            mock.patch.object(link_settings, "list_ports", _ports),
             mock.patch.object(driver_module.Driver, "_simulated_port", _no_simulator),
             mock.patch.object(Device, "_report", _report),
         ]
