@@ -13,6 +13,7 @@ import pytest
 
 from focus_cli import focusd
 from focus_cli.focusd import FocusDaemon
+from indi_multifocus import focuser_position
 from indi_multifocus.controller import protocol
 from indi_multifocus.controller.conversation import (
     Answered,
@@ -23,7 +24,9 @@ from indi_multifocus.controller.conversation import (
 )
 from indi_multifocus.driver import Driver
 from indi_multifocus.focuser import Focuser
-from indi_multifocus.indi import Device, NewVector, Reader, reader
+from indi_multifocus.indi import Device, Message, NewVector, Output, Reader, reader
+from indi_multifocus.moves import Circumstances, Plan
+from indi_multifocus.settings.remembered_position import PositionMemory
 from indi_multifocus.settings.saved_properties import SavedProperties
 from tools.fuzz import (
     TARGETS,
@@ -42,8 +45,7 @@ FINDINGS: list[tuple[Run, bytes]] = [
     # A time of 400 digits in a state file ended the driver.
     (
         state_file.run,
-        b'{"offset": 5, "reversed": false, "unverified": false, "departure": {"start": 0, "target": 900, '
-        b'"time_s": 1' + b"0" * 400 + b', "boot": ""}}',
+        state_file.saved(move={"start": 0, "target": 900, "time_s": 10**400, "boot": ""}),
     ),
     # A network port that is none ended the driver at its start.
     (configuration.run, configuration.SEEDS[0].replace(b"/dev/focuser", b"socket://host:x")),
@@ -129,6 +131,14 @@ def _stays(self: Focuser) -> None:
     self.connected = False
 
 
+def _allows_anything(position: int, now: Circumstances) -> Plan:
+    return Plan(position, now.scale.to_steps(position))
+
+
+def _keeps_the_first(self: Output, message: Message) -> None:
+    self._waiting.setdefault((message.kind, message.device, message.name), message)
+
+
 def _receives_twice(self: Conversation, data: bytes, receive: Any = Conversation.receive) -> Any:
     return receive(self, data * 2)
 
@@ -139,7 +149,9 @@ def _receives_twice(self: Conversation, data: bytes, receive: Any = Conversation
         (indi_driver, Focuser, "_new_presets", _fails),
         (indi_driver, Focuser, "_new_presets", _silent),
         (indi_driver, Focuser, "_show_position", _silent),
-        (indi_driver, Focuser, "_check_destination", _silent),
+        (indi_driver, focuser_position, "plan_move", _allows_anything),
+        (indi_driver, Output, "_keep", _keeps_the_first),
+        (indi_driver, PositionMemory, "written", _silent),
         (indi_driver, Focuser, "disconnect", _stays),
         (indi_driver, Driver, "_show_elsewhere", _silent),
         (indi_driver, Device, "get_properties", _fails),
@@ -149,7 +161,7 @@ def _receives_twice(self: Conversation, data: bytes, receive: Any = Conversation
         (serial_protocol, Conversation, "receive", _receives_twice),
         (serial_protocol, protocol, "_parse_status", _takes_any_digits),
         (serial_protocol, protocol, "_parse_status", _turns_round),
-        (saved_settings, SavedProperties, "_write_all", _silent),
+        (saved_settings, SavedProperties, "_write_all", lambda *_: 0),
         (pyro_calls, FocusDaemon, "_is_allowed", _agrees),
         (pyro_calls, FocusDaemon, "_is_channel", _agrees),
         (pyro_calls, focusd, "_switch", lambda name, value: value),

@@ -176,7 +176,7 @@ def test_a_way_that_a_new_driver_finds_cannot_have_begun_at_a_false_end(story: S
 def test_answers_that_pass_for_those_that_were_lost_prove_no_arrival(story: Story) -> None:
     story.move(40)
     assert story.world.driver is not None
-    poll_thread = story.world.driver._controller
+    poll_thread = story.world.driver._controller._thread
     while story.box.shaft_steps(1) < 25 or (poll_thread._session is not None and not poll_thread._session.quiet):
         story.world.run_for(0.0005)
     story.box.power_off()
@@ -374,7 +374,7 @@ def test_a_port_that_fails_while_an_order_is_sent_is_a_lost_link(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert story.world.driver is not None
-    session = story.world.driver._controller._session
+    session = story.world.driver._controller._thread._session
     assert session is not None
     story.world.run_for(0.0)
     monkeypatch.setattr(session, "write", failing)

@@ -25,9 +25,8 @@ from typing import Any
 from indi_multifocus import driver as driver_module
 from indi_multifocus import focuser_position
 from indi_multifocus.controller import poll_thread
-from indi_multifocus.controller.controller import (
-    Controller,
-)
+from indi_multifocus.controller.controller import Controller
+from indi_multifocus.controller.poll_thread import PollThread
 from indi_multifocus.controller.port import PortError
 from indi_multifocus.driver import Driver
 from indi_multifocus.settings import files, remembered_position
@@ -226,7 +225,7 @@ class World:
             (poll_thread, "time", self),
             (poll_thread, "select", _Select(self)),
             (poll_thread, "open_port", self.box.open),
-            (Controller, "start", lambda self: None),
+            (PollThread, "start", lambda self: None),
             (Controller, "shutdown", _shut_down),
             (driver_module, "FileWriter", partial(Writer, self.disk, self.at)),
             (files, "folder", lambda: str(self.home)),
@@ -251,7 +250,7 @@ class World:
 def _shut_down(controller: Controller, timeout_s: float, *, stop_moves: bool = False) -> bool:
     """In place of Controller.shutdown, which leaves it to the thread and waits for that."""
     controller._mailbox.put(end=True, stop_moves=stop_moves)
-    controller._turn()
+    controller._thread._turn()
     controller._mailbox.close()
     return True
 

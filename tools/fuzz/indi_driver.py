@@ -93,17 +93,20 @@ def _step(inside: Inside, choices: Choices, properties: tuple[tuple[str, str, tu
     elif action == 10:
         inside.happen(controller.come_up)
     else:
-        trouble = choices.byte() % 4
+        trouble = choices.byte() % 6
         if trouble == 0:
             inside.happen(lambda: controller.lose("the cable"))
         elif trouble == 1:
             inside.happen(lambda: controller.fail("no such port"))
         elif trouble == 2:
             inside.happen(lambda: controller.measure(choices.pick([None, -50.0, 21.0625])))
+        elif trouble == 3:
+            fault = choices.pick(["", "stalled"])
+            inside.happen(lambda: controller.change(1 + choices.byte() % 3, fault=fault, unverified_count=1))
+        elif trouble == 4:
+            inside.client.reads = not inside.client.reads
         else:
-            inside.happen(
-                lambda: controller.change(1 + choices.byte() % 3, fault=choices.pick(["", "stalled"]), doubts=1)
-            )
+            inside.disk_works = not inside.disk_works
 
 
 def _move_something(inside: Inside, choices: Choices) -> None:
@@ -129,7 +132,7 @@ def _new(choices: Choices, device: str, properties: tuple[tuple[str, str, tuple[
 
 
 def _seeds() -> list[bytes]:
-    """Each property set on the first device, before and while it moves, and with the link lost."""
+    """Each property set on the first device, before and while it moves, with the link lost, unread, and unwritten."""
     seeds = [bytes([0x40]), bytes(range(256))]
     for settings in range(len(SETTINGS)):
         for number, (_, kind, names) in enumerate(_properties(settings, 2)):
@@ -138,7 +141,9 @@ def _seeds() -> list[bytes]:
                 order = bytes([0, 0, number, 0, 1, at, 2 % choices if kind == "Number" else 0])
                 seeds.append(bytes([settings]) + order + bytes([8, 0]) + order)
                 seeds.append(bytes([settings, 7, 0, 2, 3, 232, 0, 1, 100, 0, 0]) + order + bytes([8, 0]))
-                seeds.append(bytes([settings, 11, 0, 0]) + order + bytes([10, 0]))
+                for trouble in (0, 5):
+                    seeds.append(bytes([settings, 11, 0, trouble]) + order + bytes([10, 0]) + order)
+                seeds.append(bytes([0x40 + settings, 11, 0, 4, 9, 0]) + order + bytes([8, 0]) + order)
     return seeds
 
 

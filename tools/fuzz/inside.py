@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A whole driver in this process, for targets: no port, no thread, no pipe; and a client that checks what it says.
+"""A whole driver in this process, for targets: no port, no thread; and a client that checks what it says.
 
-The controller is replaced by one that does at once, or when told, what a controller might do. Whatever the driver
-writes must be INDI, one message a write; a property must be defined before it is set; and each new… must be answered.
+The controller is replaced by one that does at once, or when told, what a controller might do; and so is the thread that
+writes files. Whatever the driver writes must be INDI; a property must be defined before it is set; each new… must be
+answered; and in the end a client must know everything as it is, also if it did not read for a while.
 """
 
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import shutil
 import tempfile
@@ -21,19 +23,14 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
 from indi_multifocus import driver as driver_module
+from indi_multifocus import link_settings
 from indi_multifocus.controller.port import PortError
 from indi_multifocus.controller.protocol import max_steps
-from indi_multifocus.controller.requests import (
-    PortSettings,
-    Schedule,
-)
-from indi_multifocus.controller.snapshot import (
-    ChannelState,
-    Link,
-    Snapshot,
-)
-from indi_multifocus.indi import Device, Event, NewVector, Reader, writer
+from indi_multifocus.controller.requests import PortSettings, Schedule
+from indi_multifocus.controller.snapshot import ChannelState, Link, Snapshot
+from indi_multifocus.indi import Device, Event, NewVector, Output, Reader, writer
 from indi_multifocus.settings.driver_settings import Settings
+from indi_multifocus.settings.files import FileWriter
 
 _MEMORY = "/dev/shm"
 _HOME = tempfile.mkdtemp(prefix="indi_multifocus-fuzz-", dir=_MEMORY if os.path.isdir(_MEMORY) else None)
@@ -87,20 +84,21 @@ class FakeController:
     """In place of controller.Controller: the same methods, and no thread. Moves end when `rest()` is called."""
 
     def __init__(
-        self, notify: Callable[[Snapshot], None], *, trace: Callable[[str], None], probes: Sequence[str] = ()
+        self,
+        notify: Callable[[Snapshot], None],
+        *,
+        trace: Callable[[str], None],
+        failed: Callable[[str], None],
+        probes: Sequence[str],
     ) -> None:
         self.generation = 2
         self.there = 2
         self.moves = 0
         self.allows: Callable[[int, int], bool] = lambda channel, steps: True
         """Whether a channel may be sent there."""
-        self.tracing = False
         self._notify = notify
-        self._trace = trace
         self._probes = tuple(probes)
         self._number = 0
-        self._ahead: tuple[Any, ...] | None = None
-        """What the driver wants on the wire before it orders it."""
         self._snapshot = Snapshot()
 
     def open(self, settings: PortSettings) -> int:
@@ -112,25 +110,10 @@ class FakeController:
     def close(self) -> None:
         self._snapshot = Snapshot(attempt=self._snapshot.attempt)
 
-    def say_stop_ahead(self, channel: int) -> None:
-        self._say_ahead("stop", channel)
-
-    def say_move_ahead(self, channel: int, steps: int) -> None:
-        self._say_ahead("move", channel, steps, None)
-
-    def _say_ahead(self, *order: Any) -> None:
-        assert self._ahead is None
-        self._ahead = order
-
-    def _follows(self, *order: Any) -> None:
-        assert self._ahead in (None, order), f"{self._ahead} was on the wire before {order} was ordered"
-        self._ahead = None
-
-    def end_ahead(self) -> None:
-        assert self._ahead is None, f"{self._ahead} was on the wire, and nobody ordered it"
+    def reopen(self, settings: PortSettings) -> None:
+        assert settings.name
 
     def move(self, channel: int, steps: int, via: int | None = None) -> int:
-        self._follows("move", channel, steps, via)
         limit = max_steps(self.generation)
         for place in (steps, via):
             assert place is None or (type(place) is int and -limit <= place <= limit)
@@ -139,7 +122,6 @@ class FakeController:
         return self._order(channel, target=steps, moving=True, fault="")
 
     def stop(self, channel: int) -> int:
-        self._follows("stop", channel)
         return self._order(channel, moving=False)
 
     def zero(self, channel: int) -> int:
@@ -160,8 +142,8 @@ class FakeController:
     def set_schedule(self, schedule: Schedule) -> None:
         assert 0 < schedule.moving_s < 86401
 
-    def shutdown(self, timeout_s: float) -> None:
-        pass
+    def set_tracing(self, on: bool) -> None:
+        assert type(on) is bool
 
     # What a controller may do
 
@@ -217,31 +199,69 @@ class FakeController:
         self.tell(fans_request=self._number)
 
 
-class _Client:
-    """What a client makes of what the driver writes; in place of indi.Output."""
+class Writer(FileWriter):
+    """In place of files.FileWriter, without its thread: files are written when `work()` is called."""
 
-    def __init__(self, fd: int, *, is_over: Callable[[], bool]) -> None:
-        self.closed = False
+    def __init__(self, *callbacks: Any, **named: Any) -> None:
+        super().__init__(*callbacks, **named)
+        self._thread = _NO_THREAD
+
+    def work(self) -> None:
+        while self._waiting:
+            self._write_next()
+
+
+_NO_THREAD: Any = object()
+"""What stands for a thread that was started."""
+
+_F_SETPIPE_SZ = 1031
+"""Of Linux's fcntl.h; Python has it since 3.10."""
+
+
+class _Client:
+    """A client at the other end of the driver's standard output, which is a small pipe."""
+
+    def __init__(self) -> None:
+        self.reads = True
         self.defined: dict[tuple[str, str], str] = {}
         self.told: dict[tuple[str, str], tuple[str | None, dict[str | None, str | None]]] = {}
         """State and values of each property."""
         self.unanswered: set[tuple[str, str]] = set()
-        self.said = 0
+        self._read, self.stdout = os.pipe()
+        fcntl.fcntl(self.stdout, _F_SETPIPE_SZ, 4096)
+        os.set_blocking(self._read, False)
+        self._data = b""
 
-    def write(self, data: bytes) -> None:
-        assert len(data) < 1_000_000
-        assert data.endswith(b"\n")
-        message = ElementTree.fromstring(data)
+    def close(self) -> None:
+        os.close(self._read)
+        os.close(self.stdout)
+
+    def read(self, output: Output) -> None:
+        """Read all that there is, if it reads at all."""
+        while self.reads:
+            try:
+                self._data += os.read(self._read, 65536)
+            except BlockingIOError:
+                if output.waiting:
+                    output.flush()
+                    continue
+                data, self._data = self._data, b""
+                for message in ElementTree.fromstring(b"<all>" + data + b"</all>"):
+                    self._take(message)
+                return
+
+    def _take(self, message: ElementTree.Element) -> None:
         device, name = message.get("device", ""), message.get("name", "")
         key = (device, name)
         assert message.get("timestamp")
-        self.said += 1
         if message.tag == "message":
             assert message.get("message")
-            self.unanswered = {asked for asked in self.unanswered if asked[0] != device or asked in self.defined}
+            unknown = {asked for asked in self.unanswered if asked[0] == (device or asked[0])} - set(self.defined)
+            self.unanswered -= unknown
             return
         if message.tag == "delProperty":
-            del self.defined[key]
+            # One of which it was not told is no news.
+            self.defined.pop(key, None)
             self.unanswered.discard(key)
             return
         what, kind = message.tag[:3], message.tag[3:-6]
@@ -273,8 +293,8 @@ class Inside:
     def __init__(self, settings: Settings, *, generation: int = 2, there: int = 0) -> None:
         self._patches: list[Any] = [
             mock.patch.object(driver_module, "Controller", FakeController),
-            mock.patch.object(driver_module, "Output", _Client),
-            mock.patch.object(driver_module, "list_ports", _ports),
+            mock.patch.object(driver_module, "FileWriter", Writer),
+            mock.patch.object(link_settings, "list_ports", _ports),
             mock.patch.object(driver_module.Driver, "_simulated_port", _no_simulator),
             mock.patch.object(Device, "_report", _report),
         ]
@@ -284,14 +304,17 @@ class Inside:
     def __enter__(self) -> Inside:
         for patch in self._patches:
             patch.start()
+        self.client = _Client()
+        self._stdin, self._to_driver = os.pipe()
+        self.disk_works = True
         try:
-            self.driver = driver_module.Driver(self._settings)
+            self.driver = driver_module.Driver(self._settings, stdin=self._stdin, stdout=self.client.stdout)
         except BaseException:
-            self._unpatch()
+            self._clean_up()
             raise
         fakes: Any = self.driver
         self.controller: FakeController = fakes._controller
-        self.client: _Client = fakes._output
+        self._writer: Writer = fakes._writer
         self.controller.generation, self.controller.there = self._generation, self._there
         self.controller.allows = self._allows
         return self
@@ -299,21 +322,26 @@ class Inside:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._unpatch()
-        os.close(self.driver._wake_read)
-        os.close(self.driver._wake_write)
+        self._clean_up()
+        self.driver._inbox.close()
+        if self.driver._memory is not None:
+            self.driver._memory.close()
 
-    def _unpatch(self) -> None:
+    def _clean_up(self) -> None:
         for patch in self._patches:
             patch.stop()
+        self.client.close()
+        os.close(self._stdin)
+        os.close(self._to_driver)
 
     def _allows(self, channel: int, steps: int) -> bool:
         """Whether a channel may be sent there: within its travel, or from outside it no further away."""
         focuser = self.driver.focusers[channel - 1]
         position, now = (
-            focuser.memory.position(place) for place in (steps, self.controller.snapshot.channels[channel - 1].current)
+            focuser.position.scale.position(place)
+            for place in (steps, self.controller.snapshot.channels[channel - 1].current)
         )
-        low, high = focuser.travel
+        low, high = focuser.position.travel
         return min(low, now) <= position <= max(high, now)
 
     @property
@@ -328,9 +356,21 @@ class Inside:
     def feed(self, data: bytes) -> None:
         """What clients send."""
         reader = self.driver._reader
+        os.write(self._to_driver, data)
         with mock.patch.object(reader, "feed", lambda data: self._noted(Reader.feed(reader, data))):
-            self.driver._take(data)
-        self.driver._pick_up()
+            self.driver._read_stdin()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """All that follows from what happened."""
+        while True:
+            if self.disk_works:
+                self._writer.work()
+            failure = self.driver._take_news()
+            assert not failure, failure
+            if not (self.disk_works and self._writer._waiting):
+                break
+        self.client.read(self.driver._output)
 
     def _noted(self, events: list[Event]) -> list[Event]:
         """The same events; those that want an answer are noted."""
@@ -346,7 +386,7 @@ class Inside:
     def happen(self, what: Callable[[], None]) -> None:
         """Something happens to the controller."""
         what()
-        self.driver._pick_up()
+        self._go_on()
 
     def connect_all(self) -> None:
         """All channels connect, if the port's name is one that may be opened."""
@@ -356,6 +396,7 @@ class Inside:
 
     def settle(self) -> None:
         """The link comes up, all motors come to rest; then every new… must have its answer, and positions are right."""
+        self.client.reads = self.disk_works = True
         self.happen(self.controller.come_up)
         self.happen(self.controller.rest)
         assert not self.client.unanswered, f"no answer about {self.client.unanswered}"
@@ -364,7 +405,7 @@ class Inside:
             if focuser.connected:
                 shown = focuser.properties.absolute["FOCUS_ABSOLUTE_POSITION"].value
                 steps = self.controller.snapshot.channels[focuser.channel - 1].current
-                assert shown == focuser.memory.sign * steps + focuser.memory.offset
+                assert shown == focuser.position.scale.position(steps)
             for vector in (defined.vector for defined in focuser.device._defined.values()):
                 key = (focuser.device.name, vector.name)
                 is_now = state_and_values(ElementTree.fromstring(writer.update(*key[:1], vector)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from indi_multifocus.indi import NewVector
 from indi_multifocus.settings.driver_settings import Settings
+from indi_multifocus.settings.files import FileWriter
 from indi_multifocus.settings.saved_properties import SavedProperties
 
 from .inside import Inside, workshop
@@ -80,13 +81,17 @@ def run(data: bytes) -> None:
             assert not inside.moved, "what was saved moved a motor"
             inside.new(DEVICE, "CONFIG_PROCESS", "Switch", {"CONFIG_PURGE": "On"})
             inside.settle()
-        assert SavedProperties(DEVICE).read() == []
+        assert _saved().read() == []
+
+
+def _saved() -> SavedProperties:
+    return SavedProperties(DEVICE, FileWriter(lambda report: None))
 
 
 def _read() -> list[NewVector]:
     problem = ""
     try:
-        return SavedProperties(DEVICE)._read_all()
+        return _saved()._read_all()
     except ValueError as error:
         problem = str(error)
     assert problem.isprintable()
@@ -95,7 +100,7 @@ def _read() -> list[NewVector]:
 
 def _check_saved(before: list[NewVector], *, connected: bool) -> None:
     """The settings are there, and what belongs to other devices has stayed."""
-    after = SavedProperties(DEVICE)._read_all()
+    after = _saved()._read_all()
     names = {vector.name for vector in after if vector.device == DEVICE}
     assert {"DEBUG", "DEVICE_PORT"} <= names
     assert not connected or {"FOCUS_MAX", "Presets"} <= names

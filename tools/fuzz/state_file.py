@@ -4,45 +4,65 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 from indi_multifocus.settings.driver_settings import Settings
-from indi_multifocus.settings.remembered_position import Memory
+from indi_multifocus.settings.remembered_position import (
+    ControllerMemory,
+    PositionMemory,
+    Remembered,
+    UnfinishedMove,
+)
 
-from .inside import Inside, workshop
+from .inside import Inside, Writer, workshop
 
-DEVICE = "MultiFocus 1"
+MOVE = UnfinishedMove(0, 900, 1700000.125, "00000000-0000-0000-0000-000000000000")
+
+
+def saved(**values: object) -> bytes:
+    """A state file in which these facts are not the usual ones."""
+    return json.dumps({**asdict(Remembered()), **values}).encode() + b"\n"
+
 
 SEEDS = [
-    b'{"offset": 0, "reversed": false, "unverified": false}\n',
-    b'{"offset": -250, "reversed": true, "unverified": true}\n',
-    b'{"offset": 5, "reversed": false, "unverified": false, "departure": {"start": 0, "target": 900, '
-    b'"time_s": 1700000000.123, "boot": "00000000-0000-0000-0000-000000000000"}}\n',
+    saved(),
+    saved(offset=-250, reversed=True, unverified=True, in_use=True, steps=7),
+    saved(offset=5, move=asdict(MOVE), zeroing=True, stop_pending=True),
+    b'{"offset": 0, "reversed": false}',
     b"",
 ]
 
 WORDS = [
-    *[f'"{key}": ' for key in ("offset", "reversed", "unverified", "departure", "start", "target", "time_s", "boot")],
+    *[f'"{key}": ' for key in [*asdict(Remembered()), *asdict(MOVE)]],
     *["true", "false", "null", "1e999", "-0", "NaN", "1000000000", "99999999999999999999", "[[[[", "\\u0000", "{", "}"],
 ]
 
 
 def run(data: bytes) -> None:
-    """Remember `data`, save it, and connect a channel that has such a past."""
+    """Remember `data`, and connect a channel that has such a past: what it leaves can be read again."""
     with workshop() as place:
-        place.write(".indi/MultiFocus 1_state.json", data)
-        memory = Memory(DEVICE)
+        place.write(_remember().path, data)
+        memory = _remember()
+        found = memory.values
         if memory.problem:
             assert memory.problem.isprintable()
-            assert memory.unverified
-            assert (memory.offset, memory.reversed, memory.departure) == (0, False, None)
+            assert found == Remembered(unverified=True)
         else:
-            found = json.loads(data)
-            assert (memory.offset, memory.reversed) == (found["offset"], found["reversed"])
+            told = json.loads(data)
+            assert asdict(found) == {name: told[name] for name in asdict(found)}
         with Inside(Settings()) as inside:
             inside.connect_all()
             inside.settle()
-        memory.save()
-        again = Memory(DEVICE)
-        assert not again.problem
-        assert (again.offset, again.reversed, again.unverified) == (memory.offset, memory.reversed, memory.unverified)
-        assert (again.departure is None) == (memory.departure is None)
+        after = _remember()
+        assert not after.problem
+        if not found.zeroing:
+            assert (after.values.offset, after.values.reversed) == (found.offset, found.reversed)
+            assert after.values.unverified >= found.unverified
+        assert (after.values.zeroing, after.values.stop_pending, after.values.in_use) == (False, False, True)
+
+
+def _remember() -> PositionMemory:
+    """What a driver would remember of channel 1 now."""
+    controller = ControllerMemory(Settings().port, 1, Writer(lambda report: None))
+    controller.close()
+    return controller.channels[0]
