@@ -84,6 +84,10 @@ class Focuser:
         self._syncing.open()
         self._fans_request = 0
 
+    def change_memory(self, memory: PositionMemory) -> None:
+        """The link is back, with another controller."""
+        self.position.memory = memory
+
     def connect(self, snapshot: Snapshot) -> None:
         """Offer everything that a connected focuser has. The link is up, and `snapshot` has this channel."""
         self.connected = True

@@ -102,6 +102,8 @@ class PositionMemory:
         """Without a path nothing is kept: what is done on a simulator says nothing about the real focuser."""
         self.path = path
         self.values = Remembered()
+        self.found = False
+        """Whether there was a file."""
         self.problem = ""
         """Why what was remembered could not be read or saved, for people; empty when it could."""
         self._writer = writer
@@ -201,6 +203,7 @@ class PositionMemory:
             self.problem = f"cannot read the position's offset from {self.path}: {error.strerror}"
             self.values = Remembered(unverified=True)
             return
+        self.found = True
         try:
             self.values = self._on_disk = parse(data)
         except ValueError as error:
@@ -296,7 +299,6 @@ class ControllerMemory:
 
 def _key(controller: str) -> str:
     """A file name for a controller's name; different for different names."""
-    name = controller[len("/dev/serial/by-id/") :] if controller.startswith("/dev/serial/by-id/") else controller
-    safe = re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("_.")[-MAX_KEY:]
-    suffix = "" if safe == name else f"_{zlib.crc32(controller.encode()):08x}"
+    safe = re.sub(r"[^A-Za-z0-9.-]+", "_", controller).strip("_.")[-MAX_KEY:]
+    suffix = "" if safe == controller else f"_{zlib.crc32(controller.encode()):08x}"
     return f"multifocus_{safe}{suffix}"
