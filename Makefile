@@ -27,6 +27,7 @@ help: ## show this list
 	@echo "make lint   ruff and mypy alone"
 	@echo "make setup  what the others do first: system packages and .venv (PYTHON=python3)"
 	@echo "make install    driver, focusd and focus into PREFIX (/usr/local), below DESTDIR if given; make uninstall"
+	@echo "make deb        the three Debian packages, into dist"
 	@echo "make rpm        the five rpm packages, into dist"
 	@echo "make test-kstars   a real KStars uses the driver, in a virtual display (installs KStars)"
 	@echo "make rehearse      its Ekos focuses a simulated telescope (REHEARSE='abort cable', or all, for more than that)"
