@@ -17,6 +17,27 @@ settings.register_profile("default", deadline=None)
 settings.load_profile("default")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """For `-n auto`: two tests for each processor, for most of the time they wait for motors and other processes."""
+    return 2 * (os.cpu_count() or 1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what belongs together in one worker (`--dist loadgroup`): tests that share a chain of processes; and the
+    floods, one after the other, for each of them keeps a processor busy."""
+    for item in items:
+        module = item.path.stem
+        if module == "test_flood" or (isinstance(item, pytest.Function) and _shares(item)):
+            item.add_marker(pytest.mark.xdist_group(module))
+
+
+def _shares(item: pytest.Function) -> bool:
+    """Whether a test uses a fixture that is made once for several."""
+    definitions = item._fixtureinfo.name2fixturedefs
+    names = [name for name in item.fixturenames if name in definitions]
+    return any(definitions[name][-1].scope == "module" for name in names)
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of the test's own, where drivers keep their files, and none of the user's INDI settings."""
