@@ -16,6 +16,9 @@ import sys
 
 from . import __version__
 from .driver import Driver
+from .indi import Output
+from .server_name import claim, introduction
+from .settings.device_name import PREFIX_VARIABLE
 from .settings.driver_settings import SettingsError, load_settings
 from .threads import ENDING_SIGNALS
 
@@ -72,7 +75,26 @@ def main() -> int:
     except SettingsError as error:
         log.error("%s", error)
         return 1
-    return Driver(settings, signals=_signals()).run()
+    signals = _signals()
+    names = list(settings.device_names().values())
+    held = claim(names)
+    if held is None:
+        log.error("this INDI server runs another driver for %s: this one serves nothing", ", ".join(names))
+        return _serve_nothing(signals)
+    with held:
+        return Driver(settings, signals=signals).run()
+
+
+def _serve_nothing(signals: int) -> int:
+    """Wait for the end, known to the server by the label, so that it can be stopped by that; returns the exit
+    status. To end at once would have the server start it again, many times."""
+    label = os.environ.get(PREFIX_VARIABLE)
+    if label:
+        Output().write(introduction(label, []))
+    while True:
+        ready, _, _ = select.select([0, signals], [], [])
+        if signals in ready or not os.read(0, 65536):
+            return 0
 
 
 def _print(text: str) -> int:

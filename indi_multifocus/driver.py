@@ -49,6 +49,8 @@ from .indi import (
 )
 from .link_settings import LinkSettings
 from .properties import DeviceProperties
+from .server_name import introduction
+from .settings.device_name import PREFIX_VARIABLE
 from .settings.driver_settings import Settings
 from .settings.files import FileWriter, Written
 from .settings.remembered_position import ControllerMemory
@@ -99,6 +101,9 @@ class Driver:
         self._simulator: Simulator | None = None
         self._connecting: set[int] = set()
         """Channels whose CONNECTION is Busy: the link is being opened for them."""
+        label = os.environ.get(PREFIX_VARIABLE)
+        if label:
+            self._output.write(introduction(label, self._names.values()))
         self.focusers = [self._new_focuser(channel) for channel in range(1, settings.channels + 1)]
         self._link_settings.serve([focuser.device for focuser in self.focusers])
         for config in self._configs:
