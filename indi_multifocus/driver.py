@@ -140,6 +140,7 @@ class Driver:
         config.keep_defaults([link.polling, *link.connection()], shared=True)
         config.keep_defaults(focuser.properties.settings())
         focuser.save_setting = lambda *vectors: self._save(config, *vectors)
+        focuser.loads_settings = lambda: config.loading
         return focuser
 
     def _save(self, config: ConfigProcess, *vectors: Vector) -> None:
