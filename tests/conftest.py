@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from indi_multifocus.simulation.simulator import Simulator
 
 # A first example may have to import the module under test on a busy machine, so examples have
 # no time limit of their own: a test that hangs is ended by pytest-timeout.
@@ -47,6 +51,30 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def ports_of_our_own(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let every simulator have a link as its port, also where a test asks for none.
+
+    The number of a pseudo-terminal is used again as soon as it is free, maybe by a test that runs beside this one: a
+    driver that looks for its lost controller by number would open another's.
+    """
+    if request.path.stem == "test_simulator":
+        return  # no driver is at work there
+    make = Simulator.__init__
+    numbers = itertools.count(1)
+    folder: list[Path] = []
+
+    def make_with_link(simulator: Simulator, *, link: str | os.PathLike[str] | None = None, **others: Any) -> None:
+        if link is None:
+            folder[:] = folder or [tmp_path_factory.mktemp("ports")]
+            link = folder[0] / f"focuser{next(numbers)}"
+        make(simulator, link=link, **others)
+
+    monkeypatch.setattr(Simulator, "__init__", make_with_link)
 
 
 @pytest.fixture
