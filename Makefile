@@ -9,14 +9,15 @@ SOURCES := $(wildcard indi_multifocus focus_cli packaging/python/warwick packagi
 
 .DEFAULT_GOAL := help
 # docs is also a folder.
-.PHONY: help run test test-packages test-kstars kstars-is-there rehearse pictures bench docs faults soak fuzz lint clean setup
+.PHONY: help run test coverage test-packages test-kstars kstars-is-there rehearse pictures bench docs faults soak fuzz lint clean setup
 
 help: ## show this list
 	@echo "make run    serve a simulated controller by INDI on port 7624 and by focusd, until Ctrl-C"
 	@echo "            PORT=/dev/ttyACM0 make run   the real controller on that port"
 	@echo "            GENERATION=1|2 CHANNELS=n SPEED=x   of the simulated controller (2, 2, 1)"
 	@echo "            INDI_PORT=n FOCUSD_PORT=n   other TCP ports than 7624 and 9000"
-	@echo "make test   ruff, mypy and all tests, with the coverage figure"
+	@echo "make test   ruff, mypy and all tests"
+	@echo "make coverage   all tests, and what of the code they run"
 	@echo "make test-packages   the tests that build and install: rpm, systemd, udev, INDI Web Manager, several machines"
 	@echo "make faults     thousands of schedules of faults, and the table of docs/reliability.md (FAULT_SECONDS=300)"
 	@echo "make soak       memory over a million status polls, for docs/reliability.md (SOAK_POLLS=1000000 SOAK_CALLS=100000)"
@@ -26,6 +27,7 @@ help: ## show this list
 	@echo "make lint   ruff and mypy alone"
 	@echo "make setup  what the others do first: system packages and .venv (PYTHON=python3)"
 	@echo "make install    driver, focusd and focus into PREFIX (/usr/local), below DESTDIR if given; make uninstall"
+	@echo "make deb        the three Debian packages, into dist"
 	@echo "make rpm        the five rpm packages, into dist"
 	@echo "make test-kstars   a real KStars uses the driver, in a virtual display (installs KStars)"
 	@echo "make rehearse      its Ekos focuses a simulated telescope (REHEARSE='abort cable', or all, for more than that)"
@@ -35,8 +37,14 @@ help: ## show this list
 run: $(READY)
 	@exec $(BIN)/python tools/run.py
 
+# Tests wait most of the time, so several run at once: PYTEST_FLAGS="-n 0" for one after the other.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup
+
 test: lint
-	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_FLAGS)
+	$(PYTEST) $(PYTEST_FLAGS)
+
+coverage: $(READY)
+	$(PYTEST) --cov --cov-report=term $(PYTEST_FLAGS)
 
 faults: $(READY) ## exit status 1 when anything went wrong
 	$(BIN)/python -m tools.faults

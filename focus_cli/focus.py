@@ -43,6 +43,8 @@ def _run_command(name: str, arguments: list[str]) -> int:
 
     if "--help" in arguments or "-h" in arguments:
         return _help(name)
+    if name == "doctor":
+        return _doctor(arguments)
     try:
         path = config_path()
         session = Session(path, load(path))
@@ -57,6 +59,17 @@ def _run_command(name: str, arguments: list[str]) -> int:
         # Whoever reads JSON finds JSON on standard output, or nothing.
         print(codes.message(code), file=sys.stderr if name == "json" else sys.stdout)
     return code
+
+
+def _doctor(arguments: list[str]) -> int:
+    """It needs no configuration that can be used, and has said what its result means."""
+    from . import doctor
+
+    try:
+        return doctor.run(arguments)
+    except UsageError:
+        print(f"usage: {_script()} {COMMANDS['doctor'].usage(range(1))}")
+        return codes.USAGE
 
 
 def _help(name: str) -> int:

@@ -93,6 +93,14 @@ COMMANDS: dict[str, Command] = {
             (("focus fans enable", "turn them on"),),
         ),
         Command(
+            "doctor",
+            "[--json]",
+            "check what usually is wrong, and say what to do",
+            "Looks at configuration, port, controller, INDI server, focusd, names, versions; changes nothing.\n"
+            "The exit status is 0 only where all is well.",
+            (("focus doctor", "the checks, and what to do"), ("focus doctor --json", "for programs")),
+        ),
+        Command(
             "zero",
             "{channel}",
             "call the current position 0",

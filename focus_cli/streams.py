@@ -80,6 +80,8 @@ class Output:
         self.failure: OSError | None = None
         """Why something could not be written. """
         self._stream = stream
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # where the locale has no ° or ✓
 
     def write(self, text: str) -> int:
         """As a stream's."""

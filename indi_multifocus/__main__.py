@@ -16,7 +16,11 @@ import sys
 
 from . import __version__
 from .driver import Driver
+from .indi import Output
+from .server_name import claim, introduction
+from .settings.device_name import PREFIX_VARIABLE
 from .settings.driver_settings import SettingsError, load_settings
+from .threads import ENDING_SIGNALS
 
 DESCRIPTION = """\
 The INDI driver of the multi-channel focus controller. It speaks INDI on standard input and output, so it is not
@@ -32,8 +36,6 @@ environment:
   INDI_MULTIFOCUS_CONFIG  a JSON configuration (optional: port and settings are INDI properties)
   INDIDEV                 what the names of the focusers begin with (MultiFocus)
   INDICONFIG              the file of the saved settings (~/.indi/<device>_config.xml)"""
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 log = logging.getLogger("indi_multifocus")
 
@@ -60,16 +62,49 @@ def main() -> int:
         description=DESCRIPTION,
         epilog=ENVIRONMENT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
     )
-    parser.add_argument("--version", action="version", version=f"indi_multifocus {__version__}")
-    parser.parse_args()
+    parser.add_argument("-h", "--help", action="store_true", help="show this text and end")
+    parser.add_argument("--version", action="store_true", help="show the version and end")
+    options = parser.parse_args()
     logging.basicConfig(handlers=[_LogHandler()], format="%(message)s", level=logging.INFO)
+    if options.help or options.version:
+        return _print(parser.format_help() if options.help else f"indi_multifocus {__version__}\n")
     try:
         settings = load_settings()
     except SettingsError as error:
         log.error("%s", error)
         return 1
-    return Driver(settings, signals=_signals()).run()
+    signals = _signals()
+    names = list(settings.device_names().values())
+    held = claim(names)
+    if held is None:
+        log.error("this INDI server runs another driver for %s: this one serves nothing", ", ".join(names))
+        return _serve_nothing(signals)
+    with held:
+        return Driver(settings, signals=signals).run()
+
+
+def _serve_nothing(signals: int) -> int:
+    """Wait for the end, known to the server by the label, so that it can be stopped by that; returns the exit
+    status. To end at once would have the server start it again, many times."""
+    label = os.environ.get(PREFIX_VARIABLE)
+    if label:
+        Output().write(introduction(label, []))
+    while True:
+        ready, _, _ = select.select([0, signals], [], [])
+        if signals in ready or not os.read(0, 65536):
+            return 0
+
+
+def _print(text: str) -> int:
+    """Write to standard output; returns the exit status."""
+    try:
+        os.write(1, text.encode())
+    except OSError as error:
+        log.error("standard output: %s", error.strerror)
+        return 1
+    return 0
 
 
 def _open_missing_streams() -> None:
@@ -78,7 +113,7 @@ def _open_missing_streams() -> None:
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)
+            os.open(os.devnull, os.O_RDONLY)  # to write there is an error, as it should be
 
 
 def _signals() -> int:
@@ -90,7 +125,7 @@ def _signals() -> int:
     signals, wakeup = os.pipe()
     os.set_blocking(wakeup, False)
     signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
-    for number in SIGNALS:
+    for number in ENDING_SIGNALS:
         signal.signal(number, lambda *_: None)
     return signals
 

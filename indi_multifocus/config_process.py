@@ -46,7 +46,8 @@ class ConfigProcess:
         self._together.append(self)
         self._shared: set[str] = set()
         self._defaults: dict[str, NewVector] = {}
-        self._loading = False
+        self.loading = False
+        """What is set just now comes from here."""
         self._unwritten: dict[str, int] = {}
         """Files whose writing a client waits for, and the number of the report."""
         self._done = ""
@@ -104,14 +105,14 @@ class ConfigProcess:
 
     def save(self, *vectors: Vector) -> None:
         """Save these soon, unless the observatory sets them, and leave the others as they were saved."""
-        if self._loading:
+        if self.loading:
             return
         settings = [v for v in vectors if not isinstance(v, LightVector) and v.name not in self._fixed]
         for config, theirs in self._by_device(settings):
             try:
                 config._autosaved = max(config._autosaved, config._saved.write(theirs))
             except OSError as error:
-                self._device.warning(f"cannot save {config._saved.path}: {error.strerror}")
+                self._device.warning(f"cannot write {config._saved.path}: {error.strerror}")
 
     def written(self, report: Written) -> None:
         """Take a report of the file writer."""
@@ -177,7 +178,7 @@ class ConfigProcess:
             try:
                 self._wait_for(config, config._saved.write(theirs))
             except OSError as error:
-                raise Refused(f"cannot save {config._saved.path}: {error.strerror}") from None
+                raise Refused(f"cannot write {config._saved.path}: {error.strerror}") from None
 
     def _wait_for(self, config: ConfigProcess, number: int) -> None:
         if number:
@@ -195,7 +196,7 @@ class ConfigProcess:
                     saved = config._saved
                     self._wait_for(config, saved.forget(self._shared))
         except OSError as error:
-            raise Refused(f"cannot change {saved.path}: {error.strerror}") from None
+            raise Refused(f"cannot write {saved.path}: {error.strerror}") from None
         except ValueError as error:
             raise Refused(str(error)) from None
         return bool(number)
@@ -203,14 +204,14 @@ class ConfigProcess:
     def _apply(self, messages: Iterable[NewVector]) -> None:
         wanted = {message.name: message for message in messages}
         present = {vector.name: as_message(self._device.name, vector) for vector in self._settings()}
-        self._loading = True
+        self.loading = True
         try:
             for name in self._in_order(wanted):
                 message = wanted.get(name)
                 if message is not None and name in present and name not in self._fixed and message != present[name]:
                     self._device.handle(message)
         finally:
-            self._loading = False
+            self.loading = False
 
     def _in_order(self, wanted: Mapping[str, NewVector]) -> list[str]:
         """The settings in the order in which they can be applied: neither end of the travel may meet the other."""

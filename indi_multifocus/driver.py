@@ -49,6 +49,8 @@ from .indi import (
 )
 from .link_settings import LinkSettings
 from .properties import DeviceProperties
+from .server_name import introduction
+from .settings.device_name import PREFIX_VARIABLE
 from .settings.driver_settings import Settings
 from .settings.files import FileWriter, Written
 from .settings.remembered_position import ControllerMemory
@@ -85,6 +87,8 @@ class Driver:
         self._memory: ControllerMemory | None = None
         """Of the controller whose link is open."""
         self._snapshot = Snapshot()
+        self._port_changed = False
+        """Another port was chosen since the link was opened."""
         self._attempt = 0
         """The attempt to open the link that counts; 0 while nobody wants it open."""
         self._link_settings = LinkSettings(
@@ -97,6 +101,9 @@ class Driver:
         self._simulator: Simulator | None = None
         self._connecting: set[int] = set()
         """Channels whose CONNECTION is Busy: the link is being opened for them."""
+        label = os.environ.get(PREFIX_VARIABLE)
+        if label:
+            self._output.write(introduction(label, self._names.values()))
         self.focusers = [self._new_focuser(channel) for channel in range(1, settings.channels + 1)]
         self._link_settings.serve([focuser.device for focuser in self.focusers])
         for config in self._configs:
@@ -133,6 +140,7 @@ class Driver:
         config.keep_defaults([link.polling, *link.connection()], shared=True)
         config.keep_defaults(focuser.properties.settings())
         focuser.save_setting = lambda *vectors: self._save(config, *vectors)
+        focuser.loads_settings = lambda: config.loading
         return focuser
 
     def _save(self, config: ConfigProcess, *vectors: Vector) -> None:
@@ -159,7 +167,9 @@ class Driver:
             failure = f"internal error of the driver: {error!r}"
         finally:
             self._end(failure)
-        return 1 if failure else 0
+        if self._output.problem:
+            log.error("standard output: %s", self._output.problem)
+        return 1 if failure or self._output.problem else 0
 
     def _serve(self) -> str:
         """Returns why the driver cannot go on, or "" where it is to end."""
@@ -283,6 +293,7 @@ class Driver:
 
     def _open(self) -> None:
         self._snapshot = Snapshot()
+        self._port_changed = False
         try:
             name = self._simulated_port() if self._simulated else self._link.port_name()
             self._use_memory(name)
@@ -309,9 +320,29 @@ class Driver:
             self._memory = ControllerMemory(controller, len(self.focusers), writer)
         except BlockingIOError:
             raise PortError(
-                f"another driver uses the controller on {controller}, or one that cannot be told from it: "
+                f"another driver uses the controller on {port}, or one that cannot be told from it: "
                 "disconnect it there first"
             ) from None
+
+    def _check_controller(self) -> None:
+        """The link is back, maybe on another port that a user chose: then this is another controller, whose memory
+        is its own. What is not remembered of it is taken from the one before, unverified."""
+        before = self._memory
+        assert before is not None
+        self._port_changed = False
+        if stable_name(self._link.port_name()) == before.controller:
+            return
+        try:
+            self._use_memory(self._link.port_name())
+        except PortError as error:
+            self._tell(str(error), warn=True)
+            self._memory = before
+            return
+        assert self._memory is not None
+        for focuser, memory, known in zip(self.focusers, self._memory.channels, before.channels):
+            if not memory.found:
+                memory.update(**{**vars(known.values), "unverified": True})
+            focuser.change_memory(memory)
 
     def _simulated_port(self) -> str:
         if self._simulator is None:
@@ -350,6 +381,8 @@ class Driver:
             if snapshot.reason:
                 self._refuse_all(snapshot.reason)
             return
+        if self._port_changed and before.link is Link.LOST and snapshot.link is Link.UP:
+            self._check_controller()
         for focuser in self.focusers:
             if snapshot.link is Link.UP and focuser.channel in self._connecting:
                 self._welcome(focuser)
@@ -420,6 +453,7 @@ class Driver:
             self._tell(f"{changed.label} is taken, but the port cannot be used: {error}", warn=True)
             return
         self._controller.reopen(settings)
+        self._port_changed = True
         if self._snapshot.link is Link.LOST:
             self._tell(f"{changed.label} is used now to look for the controller: {settings.name}")
         else:

@@ -59,6 +59,8 @@ class Focuser:
         self.position.travel = travel
         self.save_setting: Callable[[Vector], None] = lambda vector: None
         """Called with a property whose new value is to outlive the driver at once, as libindi does with FOCUS_MAX."""
+        self.loads_settings: Callable[[], bool] = lambda: False
+        """Whether what is set just now is a saved setting or a default, which is not to be saved again."""
         self._syncing = Syncing(self.device, self.position, self._show_synced)
         self._controller = controller
         self._probe = probe
@@ -83,6 +85,10 @@ class Focuser:
         self.position.open(memory)
         self._syncing.open()
         self._fans_request = 0
+
+    def change_memory(self, memory: PositionMemory) -> None:
+        """The link is back, with another controller."""
+        self.position.memory = memory
 
     def connect(self, snapshot: Snapshot) -> None:
         """Offer everything that a connected focuser has. The link is up, and `snapshot` has this channel."""
@@ -231,7 +237,8 @@ class Focuser:
         steps = self._current_steps("reverse")
         reverse = self.properties.reverse
         turned = reverse.wanted(values) == "INDI_ENABLED"
-        self._syncing.reverse(reverse, turned, steps, lambda: self.save_setting(reverse))
+        loaded = self.loads_settings()
+        self._syncing.reverse(reverse, turned, steps, lambda: None if loaded else self.save_setting(reverse))
 
     def _new_motion(self, values: Values) -> None:
         self._select(self.properties.motion, values)

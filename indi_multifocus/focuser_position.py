@@ -220,7 +220,7 @@ class FocuserPosition:
         if not self.link_up:
             self.state = next_state(self.state, Event.LINK_LOST)
             return
-        if self.state is PositionState.LOST and self.abort_request > state.request:
+        if self.state is PositionState.LOST and self.abort_request:
             self.state = PositionState.ABORTING  # it was ordered while the link was lost
         event = observe(state, self._request, unverified=self.scale.unverified, failed=bool(self.trouble()))
         self.state = next_state(self.state, event)

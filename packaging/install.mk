@@ -10,6 +10,7 @@ LIBEXECDIR ?= $(PREFIX)/libexec
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 UDEVDIR ?= $(PREFIX)/lib/udev/rules.d
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+MANDIR ?= $(PREFIX)/share/man/man1
 COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 SYSCONFDIR ?= /etc
 # Whatever the prefix: KStars and INDI Web Manager look here and nowhere else.
@@ -70,10 +71,15 @@ install-server:
 	$(COPY) packaging/sysusers/focusd.conf $(DESTDIR)$(SYSUSERSDIR)/focusd.conf
 	$(COPY) packaging/udev/60-multifocus.rules $(DESTDIR)$(UDEVDIR)/60-multifocus.rules
 	$(COPY) xml/indi_multifocus.xml $(DESTDIR)$(INDIDATADIR)/indi_multifocus.xml
+	for page in indi_multifocus focusd; do \
+	    $(COPY) packaging/man/$$page.1 $(DESTDIR)$(MANDIR)/$$page.1 || exit; \
+	done
+	ln -sf focusd.1 $(DESTDIR)$(MANDIR)/multichannel_focusd.1
 
 install-client:
 	$(call command,focus,focus_cli.focus)
 	$(COPY) packaging/completion/focus $(DESTDIR)$(COMPLETIONDIR)/focus
+	$(COPY) packaging/man/focus.1 $(DESTDIR)$(MANDIR)/focus.1
 
 install-clasp:
 	$(COPY) clasp.json $(DESTDIR)$(SYSCONFDIR)/focusd/clasp.json
@@ -87,7 +93,7 @@ install-portable:
 # /usr/local are the system's.
 EMPTIED = $(addprefix $(SITELIB)/,warwick/observatory warwick rockit/focuser rockit) $(SYSCONFDIR)/focusd \
     $(INDIDATADIR) $(LIBEXECDIR) $(SYSUSERSDIR) \
-    $(foreach folder,$(UNITDIR) $(UDEVDIR) $(COMPLETIONDIR),$(folder) $(patsubst %/,%,$(dir $(folder)))) \
+    $(foreach folder,$(UNITDIR) $(UDEVDIR) $(COMPLETIONDIR) $(MANDIR),$(folder) $(patsubst %/,%,$(dir $(folder)))) \
     $(if $(filter /usr /usr/local,$(PREFIX)),,$(SITELIB) $(patsubst %/,%,$(dir $(SITELIB))) \
         $(BINDIR) $(PREFIX)/lib $(PREFIX)/share $(filter $(PREFIX)/%,$(SYSCONFDIR)) $(PREFIX))
 
@@ -97,13 +103,14 @@ uninstall: ## remove what install has put there; configurations and saved positi
 	    $(addprefix $(DESTDIR)$(UNITDIR)/,focusd@.service multichannel_focusd@.service \
 	        indi-multifocus@.service) \
 	    $(DESTDIR)$(SYSUSERSDIR)/focusd.conf $(DESTDIR)$(UDEVDIR)/60-multifocus.rules \
-	    $(DESTDIR)$(INDIDATADIR)/indi_multifocus.xml $(DESTDIR)$(COMPLETIONDIR)/focus
+	    $(DESTDIR)$(INDIDATADIR)/indi_multifocus.xml $(DESTDIR)$(COMPLETIONDIR)/focus \
+	    $(addprefix $(DESTDIR)$(MANDIR)/,indi_multifocus.1 focusd.1 multichannel_focusd.1 focus.1)
 	rm -rf $(addprefix $(DESTDIR)$(SITELIB)/,indi_multifocus focus_cli $(IMPORT_PATHS))
 	# These may hold what is others'.
 	@for folder in $(EMPTIED); do rmdir $(DESTDIR)$$folder 2>/dev/null || true; done
 
-RPM_FILES := Makefile setup.cfg pyproject.toml README.md LICENSE CHANGELOG.md clasp.json portable.json test.json \
-    indi_multifocus focus_cli packaging xml
+PACKAGE_FILES := Makefile setup.cfg pyproject.toml README.md LICENSE CHANGELOG.md clasp.json portable.json test.json \
+    indi_multifocus focus_cli packaging xml docs
 # Where they are built, and where they are put.
 RPM_BUILD ?= build/rpm
 RPM_DIR ?= dist
@@ -116,7 +123,7 @@ rpm: ## the five rpm packages, into dist/
 	rm -rf $(RPM_BUILD)
 	mkdir -p $(RPM_BUILD)/SOURCES $(RPM_BUILD)/SPECS $(RPM_DIR)
 	tar --create --gzip --file $(RPM_BUILD)/SOURCES/indi_multifocus-$(VERSION).tar.gz --sort=name --owner=0 --group=0 \
-	    --exclude=__pycache__ --transform 's|^|indi_multifocus-$(VERSION)/|' $(RPM_FILES)
+	    --exclude=__pycache__ --transform 's|^|indi_multifocus-$(VERSION)/|' $(PACKAGE_FILES)
 	for spec in $(notdir $(wildcard packaging/rpm/*.spec)); do \
 	    sed 's|@VERSION@|$(VERSION)|' packaging/rpm/$$spec > $(RPM_BUILD)/SPECS/$$spec && \
 	    rpmbuild -ba --define "_topdir $(abspath $(RPM_BUILD))" $(RPM_FLAGS) $(RPM_BUILD)/SPECS/$$spec || exit; \
@@ -124,4 +131,23 @@ rpm: ## the five rpm packages, into dist/
 	cp $(RPM_BUILD)/RPMS/noarch/*.rpm $(RPM_BUILD)/SRPMS/*.rpm $(RPM_DIR)/
 	rm -rf $(RPM_BUILD)
 
-.PHONY: install check-install install-python install-server install-client install-clasp install-portable uninstall rpm
+# Where they are built, where they are put, and the version that they get.
+DEB_BUILD ?= build/deb
+DEB_DIR ?= dist
+DEB_VERSION ?= $(VERSION)-1
+DEB_SOURCE = $(DEB_BUILD)/indi-multifocus
+
+deb: ## the three Debian packages, into dist/
+	@command -v dpkg-buildpackage >/dev/null && command -v dh >/dev/null && command -v dh_python3 >/dev/null || \
+	    { echo "make deb: as root, apt-get install --no-install-recommends dpkg-dev debhelper dh-python" >&2; exit 1; }
+	rm -rf $(DEB_BUILD)
+	mkdir -p $(DEB_SOURCE) $(DEB_DIR)
+	tar --create --exclude=__pycache__ $(PACKAGE_FILES) | tar --extract --directory $(DEB_SOURCE)
+	cp -r packaging/debian $(DEB_SOURCE)/debian
+	sed -e 's|@VERSION@|$(DEB_VERSION)|' -e "s|@DATE@|$$(date -R)|" packaging/debian/changelog.in > $(DEB_SOURCE)/debian/changelog
+	rm $(DEB_SOURCE)/debian/changelog.in
+	cd $(DEB_SOURCE) && dpkg-buildpackage --build=binary --no-sign $(DEB_FLAGS)
+	cp $(DEB_BUILD)/*.deb $(DEB_DIR)/
+	[ -n "$(DEB_KEEP)" ] || rm -rf $(DEB_BUILD)
+
+.PHONY: deb install check-install install-python install-server install-client install-clasp install-portable uninstall rpm

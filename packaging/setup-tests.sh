@@ -9,6 +9,11 @@ missing() {
     command -v rpmbuild >/dev/null || echo rpm
     command -v systemd-analyze >/dev/null || echo systemd
     command -v udevadm >/dev/null || echo udev
+    command -v dpkg-buildpackage >/dev/null || echo dpkg-dev
+    command -v dh >/dev/null || echo debhelper
+    command -v dh_python3 >/dev/null || echo dh-python
+    command -v lintian >/dev/null || echo lintian
+    command -v debootstrap >/dev/null || echo debootstrap
     command -v ip >/dev/null || echo iproute2
     [ -e /usr/share/bash-completion/bash_completion ] || echo bash-completion
 }

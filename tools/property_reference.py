@@ -380,7 +380,8 @@ damaged file is a warning and the defaults, never the end of the driver.
 A configuration (`INDI_MULTIFOCUS_CONFIG`) comes first: no saved value replaces its
 {fixed}, or where it has `limits`, {limits}.
 
-The position's sign and offset are no settings: they are remembered by themselves, in `~/.indi/<device>_state.json`.
+The position's sign and offset are no settings: they are remembered by themselves, for each controller and channel, in
+`~/.indi/multifocus_<controller>_<channel>_state.json`.
 """
 
 KINDS = {"Number": "number", "Switch": "switch", "Text": "text", "Light": "lights"}

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from ..threads import start_thread
 from .channel import Channel, Report
 from .conversation import (
     CommandError,
@@ -112,8 +113,7 @@ class PollThread:
     def start(self) -> None:
         """Start the thread, if it does not run."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
-            self._thread.start()
+            self._thread = start_thread(self._run, "poll")
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end of the thread, but no longer than this. Whether it has ended, or never began."""

@@ -70,14 +70,16 @@ def check_name(name: str) -> None:
 
 
 def stable_name(name: str) -> str:
-    """The name by which a controller is known again: udev's name of its USB device where it has one, else `name`."""
+    """What a controller is known by, whichever name its port has today: its USB serial number, or the USB socket for
+    one that has none; else `name`.
+
+    By the kernel's own word: udev's links may come a moment later than the port.
+    """
     device = os.path.realpath(name)
-    try:
-        entries = sorted(os.listdir(BY_ID))
-    except OSError:
-        return name
-    links = (os.path.join(BY_ID, entry) for entry in entries)
-    return next((link for link in links if os.path.realpath(link) == device), name)
+    for port in comports():
+        if os.path.realpath(port.device) == device and port.vid is not None and port.pid is not None:
+            return f"usb-{port.vid:04x}-{port.pid:04x}-{port.serial_number or port.location}"
+    return name
 
 
 def _open_serial(name: str, baud: int) -> Port:

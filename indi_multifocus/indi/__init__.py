@@ -9,6 +9,7 @@ event to the Device that it names; all its Devices write to one Output.
 It knows nothing of focusers, imports nothing of the project, and nothing that a client sends can end it.
 """
 
+from . import writer
 from .device import Device, Handler, Refused, parse_number
 from .output import Message, Output
 from .reader import Event, GetProperties, Malformed, NewVector, Reader
@@ -55,4 +56,5 @@ __all__ = [
     "Vector",
     "parse_number",
     "without_superseded",
+    "writer",
 ]

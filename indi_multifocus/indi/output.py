@@ -10,6 +10,7 @@ update and the newest deletion, and of texts for the user the last few, with how
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import stat
@@ -44,7 +45,9 @@ class Output:
 
     def __init__(self, fd: int = 1) -> None:
         self.closed = False
-        """Nobody reads any more; from then on everything is dropped."""
+        """Nothing can be written any more; from then on everything is dropped."""
+        self.problem = ""
+        """Why, where it is not that whoever read has gone."""
         self._fd = fd
         self._rest = b""
         """What is left of a message that was written in part."""
@@ -94,8 +97,10 @@ class Output:
             self._rest = data[os.write(self._fd, data) :]
         except BlockingIOError:
             pass
-        except OSError:
+        except OSError as error:
             self.closed = True
+            if error.errno not in (errno.EPIPE, errno.ECONNRESET):
+                self.problem = error.strerror or str(error)
 
     def _keep(self, message: Message) -> None:
         """Let it wait, in place of what it makes needless."""

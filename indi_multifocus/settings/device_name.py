@@ -56,8 +56,9 @@ def device_names(channels: int, labels: Mapping[int, str]) -> dict[int, str]:
             except ValueError as error:
                 raise ValueError(f"{PREFIX_VARIABLE}: {_shown(prefix)}: {error}") from None
         names[channel] = name
-    if len(set(names.values())) < channels:
-        raise ValueError(f"{PREFIX_VARIABLE}: {_shown(prefix)}: another one is expected: a label is the same as a name")
+    for channel, name in names.items():
+        if any(other != channel and names[other] == name for other in names):
+            raise ValueError(f"{PREFIX_VARIABLE}: {_shown(prefix)}: two channels would be named {_shown(name)}")
     return names
 
 

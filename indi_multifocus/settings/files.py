@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..threads import start_thread
 from .regular_file import read_regular_file
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def write_atomically(path: str, data: bytes) -> None:
     A crash at any moment leaves the old file or the new one.
     """
     parent = os.path.dirname(os.path.abspath(path))
-    _make_folder(parent)
+    make_folder(parent)
     temporary = f"{path}.{os.getpid()}.tmp"
     # A file of our own making, and no link or other thing that somebody put there.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -74,10 +75,11 @@ def delete(path: str) -> None:
     _sync_folder(os.path.dirname(os.path.abspath(path)))
 
 
-def _make_folder(path: str) -> None:
+def make_folder(path: str) -> None:
+    """Make a folder and those above it, and return when they are on the disk. Raises OSError."""
     if not os.path.isdir(path):
         parent = os.path.dirname(path)
-        _make_folder(parent)
+        make_folder(parent)
         os.makedirs(path, mode=0o755, exist_ok=True)
         _sync_folder(parent)
 
@@ -129,8 +131,7 @@ class FileWriter:
             self._condition.notify_all()
             number = self._number
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="files", daemon=True)
-            self._thread.start()
+            self._thread = start_thread(self._run, "files")
         return number
 
     def read(self, path: str, limit: int) -> bytes:

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from .files import FileWriter, Written, file_name
+from .files import FileWriter, Written, file_name, make_folder
 
 MAX_SIZE = 4096
 """A state file has some 200 bytes; a larger one is no such file."""
@@ -102,6 +102,8 @@ class PositionMemory:
         """Without a path nothing is kept: what is done on a simulator says nothing about the real focuser."""
         self.path = path
         self.values = Remembered()
+        self.found = False
+        """Whether there was a file."""
         self.problem = ""
         """Why what was remembered could not be read or saved, for people; empty when it could."""
         self._writer = writer
@@ -201,6 +203,7 @@ class PositionMemory:
             self.problem = f"cannot read the position's offset from {self.path}: {error.strerror}"
             self.values = Remembered(unverified=True)
             return
+        self.found = True
         try:
             self.values = self._on_disk = parse(data)
         except ValueError as error:
@@ -268,7 +271,7 @@ class ControllerMemory:
     def _take_lock(self, path: str) -> str:
         """Returns the problem. Raises BlockingIOError."""
         try:
-            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            make_folder(os.path.dirname(path))
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             self._lock = os.open(path, flags, 0o644)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -296,7 +299,6 @@ class ControllerMemory:
 
 def _key(controller: str) -> str:
     """A file name for a controller's name; different for different names."""
-    name = controller[len("/dev/serial/by-id/") :] if controller.startswith("/dev/serial/by-id/") else controller
-    safe = re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("_.")[-MAX_KEY:]
-    suffix = "" if safe == name else f"_{zlib.crc32(controller.encode()):08x}"
+    safe = re.sub(r"[^A-Za-z0-9.-]+", "_", controller).strip("_.")[-MAX_KEY:]
+    suffix = "" if safe == controller else f"_{zlib.crc32(controller.encode()):08x}"
     return f"multifocus_{safe}{suffix}"

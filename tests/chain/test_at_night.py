@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT, DriverProcess, FocuserClient, Lines, environment, eventually
+from support import ROOT, DriverProcess, FocuserClient, Lines, environment, eventually, state_file
 
 from indi_multifocus.simulator import Simulator
 
@@ -76,11 +76,18 @@ def test_without_a_home_it_focuses_and_says_what_it_cannot_keep(home: Path, simu
     with DriverProcess(home, changed) as driver:
         client = driver.client
         client.connect(1)
-        client.move_and_wait(1, 20)
-        since = len(client.said)
-        assert client.ask(ONE, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 500}).state == "Ok"
-        assert f"cannot save the position's offset in {where}/.indi/" in client.wait_message("[WARNING]", since)
-        client.move_and_wait(1, 510)
+        client.wait_message(f"[WARNING] cannot write {where}/.indi/", device=ONE)
+        client.move(1, 20)
+        client.wait(lambda: client.position(1) == 20, "the move")
+        # It is there; but nobody would know of a power cut on the way.
+        client.wait_state(ONE, ABSOLUTE, "Alert")
+        client.wait_message("[ERROR] position 20 would be wrong after a power cut, unnoticed: cannot write", device=ONE)
+        refused = client.ask(ONE, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 500})
+        assert (refused.state, client.position(1)) == ("Alert", 20)
+        assert refused.message.startswith(f"[ERROR] cannot write {where}/.indi/")
+        assert refused.message.endswith("; nothing was changed")
+        client.move(1, 30)
+        client.wait(lambda: client.position(1) == 30 and client.state(ONE, ABSOLUTE) == "Alert", "the next move")
         assert simulator.position(1) == 30
 
 
@@ -89,15 +96,17 @@ def test_a_full_disk_costs_a_message_and_what_was_saved_stays(home: Path, simula
     with connected(home, simulator) as driver:
         client, process = driver.client, driver.process.pid
         assert client.ask(ONE, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 100}).state == "Ok"
-        saved = home / ".indi" / f"{ONE}_state.json"
+        saved = state_file(home, 1)
         before = saved.read_bytes()
         room = resource.prlimit(process, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-        client.move_and_wait(1, 110)
         since = len(client.said)
-        assert client.ask(ONE, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 900}).state == "Ok"
-        assert "File too large" in client.wait_message("cannot save the position's offset", since)
+        client.move_and_wait(1, 110)
+        assert "File too large" in client.wait_message("[WARNING] cannot write", since, ONE)
+        refused = client.ask(ONE, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 900})
+        assert (refused.state, client.position(1)) == ("Alert", 110)
+        assert "File too large; nothing was changed" in refused.message
         client.send("<&/>")  # a line for the log, for which there is no room either
-        client.move_and_wait(1, 910)
+        client.move_and_wait(1, 120)
         eventually(lambda: not list(saved.parent.glob("*.tmp")), "what was begun to be cleared away")
         assert saved.read_bytes() == before
         resource.prlimit(process, resource.RLIMIT_FSIZE, room)

@@ -18,10 +18,11 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support import DriverInside, DriverProcess, FocuserClient, IndiServer, Lines, eventually
+from support import DEADLINE_S, DriverInside, DriverProcess, FocuserClient, IndiServer, Lines, eventually
 
 from indi_multifocus.indi import NewVector, Text, TextVector
 from indi_multifocus.settings.driver_settings import Settings
+from indi_multifocus.settings.files import FileWriter
 from indi_multifocus.settings.saved_properties import MAX_SIZE, SavedProperties
 from indi_multifocus.simulator import Simulator
 
@@ -171,8 +172,9 @@ def test_default_brings_back_what_the_driver_began_with_and_leaves_the_file_alon
         assert press(client, "CONFIG_DEFAULT").startswith("Ok [INFO]")
         assert client.value(ONE, "FOCUS_MAX", "FOCUS_MAX_VALUE") == "100000"
         assert client.value(ONE, "POLLING_PERIOD", "PERIOD_MS") == "100"
-        assert client.devices[ONE]["FOCUS_REVERSE_MOTION"].on == ["INDI_DISABLED"]
-        assert file.read_bytes() == before
+        reverse = client.devices[ONE]["FOCUS_REVERSE_MOTION"]
+        client.wait(lambda: reverse.on == ["INDI_DISABLED"], "the default, which is written down first")
+    assert file.read_bytes() == before
 
 
 @pytest.mark.parametrize("button", ["CONFIG_LOAD", "CONFIG_DEFAULT"])
@@ -189,7 +191,7 @@ def test_that_there_is_no_network_address_is_a_setting_too(simulator: Simulator,
 def test_purge_deletes_the_file_and_changes_nothing_else(simulator: Simulator, file: Path) -> None:
     with driver(simulator) as client:
         ask(client, "FOCUS_MAX", {"FOCUS_MAX_VALUE": 70000})
-        assert file.exists()
+        eventually(file.exists, "the file")
         assert press(client, "CONFIG_PURGE").startswith("Ok [INFO]")
         assert not file.exists()
         assert client.value(ONE, "FOCUS_MAX", "FOCUS_MAX_VALUE") == "70000"
@@ -304,7 +306,7 @@ def test_the_port_that_answered_is_saved_as_libindi_s_drivers_do(simulator: Simu
         client.set_port(simulator.port)
         assert not file.exists()
         client.connect(1)
-        client.settle(ONE)
+        eventually(file.exists, "the file")
         assert values(file)["DEVICE_PORT"] == {"PORT": simulator.port}
 
 
@@ -463,7 +465,8 @@ def test_a_damaged_file_is_a_message_and_the_defaults(simulator: Simulator, file
         assert warning.startswith("[WARNING] ")
         assert str(file) in warning
         assert "the defaults are used" in warning
-        # The first connection replaced it by one that holds the port.
+        # The first connection replaces it by one that holds the port.
+        eventually(lambda: file.read_bytes() != DAMAGED[damage], "the port to be saved")
         file.write_bytes(DAMAGED[damage])
         refusal = press(client, "CONFIG_LOAD")
         assert refusal.startswith("Alert [ERROR]")
@@ -479,7 +482,7 @@ def test_a_folder_in_the_file_s_place_is_a_message(simulator: Simulator, file: P
     file.mkdir()
     with driver(simulator) as client:
         client.wait_message("cannot read", device=ONE)
-        for button, what in (("CONFIG_LOAD", "read"), ("CONFIG_SAVE", "save"), ("CONFIG_PURGE", "change")):
+        for button, what in (("CONFIG_LOAD", "read"), ("CONFIG_SAVE", "write"), ("CONFIG_PURGE", "write")):
             answer = press(client, button)
             assert answer.startswith("Alert [ERROR]")
             assert f"cannot {what} {file}" in answer
@@ -489,7 +492,7 @@ def test_a_folder_in_the_file_s_place_is_a_message(simulator: Simulator, file: P
 def test_a_file_in_the_folder_s_place_is_a_message(simulator: Simulator, home: Path) -> None:
     (home / ".indi").write_text("")
     with driver(simulator) as client:
-        assert "cannot save" in press(client, "CONFIG_SAVE")
+        assert "cannot write" in press(client, "CONFIG_SAVE")
         client.move(1, 50)
         eventually(lambda: simulator.position(1) == 50, "the motor to move all the same")
 
@@ -581,7 +584,7 @@ def test_a_good_file_with_anything_changed_is_settings_or_a_message(changes: lis
 
 
 def read(data: bytes) -> None:
-    saved = SavedProperties(ONE)
+    saved = SavedProperties(ONE, FileWriter(lambda report: None))
     os.makedirs(os.path.dirname(saved.path), exist_ok=True)
     with open(saved.path, "wb") as file:
         file.write(data)
@@ -603,8 +606,10 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_character
 @example("\"<>&' ]]> <!-- ")
 def test_any_text_is_read_as_it_was_saved(text: str) -> None:
     text = text.strip()
-    SavedProperties(ONE).write([TextVector("DEVICE_PORT", "Ports", "Connection", [Text("PORT", "Port", text)])])
-    assert SavedProperties(ONE).read() == [NewVector("Text", ONE, "DEVICE_PORT", (("PORT", text),))]
+    writer = FileWriter(lambda report: None)
+    SavedProperties(ONE, writer).write([TextVector("DEVICE_PORT", "Ports", "Connection", [Text("PORT", "Port", text)])])
+    assert writer.close(DEADLINE_S)
+    assert SavedProperties(ONE, writer).read() == [NewVector("Text", ONE, "DEVICE_PORT", (("PORT", text),))]
 
 
 # Writing

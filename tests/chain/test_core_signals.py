@@ -64,7 +64,6 @@ def blocked_signals(pid: int, thread: str) -> int:
     return int(found[1], 16)
 
 
-@pytest.mark.xfail(strict=True, reason="the thread that reads standard input, and the poll thread, take signals too")
 def test_no_thread_but_the_main_one_takes_a_signal(home: Path, tmp_path: Path) -> None:
     """Python's handlers run in the main thread alone: a signal that another one took waits until the main one wakes.
 
@@ -82,7 +81,6 @@ def test_no_thread_but_the_main_one_takes_a_signal(home: Path, tmp_path: Path) -
         assert blocked_signals(pid, str(pid)) & ends == 0
 
 
-@pytest.mark.xfail(strict=True, reason="the poll thread tries to get the link back, again and again, and sends no stop")
 def test_a_bug_in_the_poll_thread_stops_the_motors_and_ends_the_driver(home: Path, tmp_path: Path) -> None:
     machine = Machine(tmp_path / "machine")
     with Simulator() as simulator:

@@ -69,7 +69,6 @@ ANEW, BESIDE, RESTARTED = (
 )
 
 
-@pytest.mark.xfail(strict=True, reason="the stop is lost; or where another channel keeps the link, never answered")
 @pytest.mark.parametrize("meanwhile", [ANEW, BESIDE, RESTARTED])
 def test_an_abort_while_the_cable_is_out_is_the_first_that_is_sent_when_it_is_back(
     home: Path, simulator: Simulator, extra: dict[str, str], meanwhile: str
@@ -119,7 +118,6 @@ FAULTS: dict[str, Callable[[Simulator, bool], None]] = {
 }
 
 
-@pytest.mark.xfail(strict=True, reason="a stop waits until the line is in step")
 def test_a_controller_that_says_nothing_sensible_is_told_to_stop_at_once(
     home: Path, simulator: Simulator, extra: dict[str, str]
 ) -> None:
@@ -169,7 +167,6 @@ def fill(client: FocuserClient) -> None:
     eventually(full, "the driver's output to be full")
 
 
-@pytest.mark.xfail(strict=True, reason="the driver reads nothing while nobody reads what it says")
 @pytest.mark.parametrize("debug", ["ENABLE", "DISABLE"])
 def test_a_stop_is_on_the_wire_while_nobody_reads_the_drivers_output(
     home: Path, simulator: Simulator, extra: dict[str, str], debug: str
@@ -188,7 +185,6 @@ def test_a_stop_is_on_the_wire_while_nobody_reads_the_drivers_output(
         assert client.position(1) == simulator.position(1)
 
 
-@pytest.mark.xfail(strict=True, reason="the newest snapshot is dropped for a thousand lines of traffic")
 def test_who_reads_late_is_told_the_end_of_a_move_however_much_traffic_there_was(
     home: Path, simulator: Simulator, tmp_path: Path
 ) -> None:
@@ -209,7 +205,6 @@ def test_who_reads_late_is_told_the_end_of_a_move_however_much_traffic_there_was
 # The disk
 
 
-@pytest.mark.xfail(strict=True, reason="the thread that reads what clients send waits for the disk")
 def test_a_slow_disk_delays_neither_a_move_nor_a_stop(
     home: Path, simulator: Simulator, extra: dict[str, str], tmp_path: Path
 ) -> None:

@@ -34,13 +34,11 @@ def test_a_server_that_is_gone_ends_it_in_order() -> None:
     assert shell(f"set -o pipefail; {ASK} | {DRIVER} > >(:)")[0] == 0
 
 
-@pytest.mark.xfail(strict=True, reason="the wake-up pipe gets number 0, is read as standard input, and nothing ends it")
 def test_a_closed_standard_input_ends_it_at_once() -> None:
     for streams in ("<&-", "<&- 2>&-", "<&- >/dev/null 2>&-"):
         assert shell(f"exec timeout 5 {DRIVER} {streams}")[0] == 0, streams
 
 
-@pytest.mark.xfail(strict=True, reason="it ends with status 0 and says nothing, or something on another stream")
 @pytest.mark.parametrize("output", [">&-", ">/dev/full"])
 def test_an_output_that_cannot_be_written_is_said_and_is_an_error(output: str) -> None:
     status, _, errors = shell(f"set -o pipefail; ({ASK}; sleep 1) | {DRIVER} {output}")
@@ -49,7 +47,6 @@ def test_an_output_that_cannot_be_written_is_said_and_is_an_error(output: str) -
     assert errors.count("\n") == 1
 
 
-@pytest.mark.xfail(strict=True, reason="a traceback")
 def test_a_version_that_cannot_be_told_is_one_line() -> None:
     assert shell(f"exec {DRIVER} --version >/dev/full") == (
         1,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import serial
-from support import DriverInside, FocuserClient, Lines, Property, eventually
+from support import DriverInside, FocuserClient, Lines, Property, eventually, state_file
 
 from indi_multifocus import __version__
 from indi_multifocus.controller import poll_thread as controller_module
@@ -770,7 +770,7 @@ def test_sync_names_the_place_and_moves_nothing(home: Path) -> None:
         client.disconnect(1, 2)
         with connected(simulator) as later:
             assert (later.position(1), later.position(2)) == (2450, 0)
-        assert json.loads((home / ".indi" / f"{ONE}_state.json").read_text())["offset"] == 2400
+        assert json.loads(state_file(home, 1).read_text())["offset"] == 2400
 
 
 def test_sync_to_zero_zeroes_the_controller_itself(home: Path) -> None:
@@ -784,7 +784,7 @@ def test_sync_to_zero_zeroes_the_controller_itself(home: Path) -> None:
         client.wait_state(ONE, ABSOLUTE, "Ok")
         assert lines.orders() == [b"1Z"]
         assert simulator.position(1) == 0
-        assert json.loads((home / ".indi" / f"{ONE}_state.json").read_text())["offset"] == 0
+        assert json.loads(state_file(home, 1).read_text())["offset"] == 0
         client.move_and_wait(1, 10)
         assert simulator.position(1) == 10
 

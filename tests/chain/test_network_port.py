@@ -21,11 +21,10 @@ from pathlib import Path
 
 import pytest
 from ports import free_port
-from serial.tools import list_ports as pyserial
 from serial.tools.list_ports_common import ListPortInfo
 from support import DEADLINE_S, ROOT, Bridge, DriverInside, FocuserClient, IndiServer, Lines, eventually
 
-from indi_multifocus import link_settings as driver_module
+from indi_multifocus import link_settings
 from indi_multifocus.controller import port as port_module
 from indi_multifocus.simulator import Simulator
 
@@ -180,10 +179,10 @@ def by_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     for name in ("usb-Focus_B-if00", "usb-Focus_A-if00"):
         (folder / name).symlink_to("/dev/null")
-    for module in (driver_module, port_module):
+    for module in (link_settings, port_module):
         monkeypatch.setattr(module, "BY_ID", str(folder))
     there = [ListPortInfo("/dev/ttyS0"), usb("/dev/ttyACM1"), usb("/dev/ttyACM0")]
-    monkeypatch.setattr(pyserial, "comports", lambda: there)
+    monkeypatch.setattr(port_module, "comports", lambda: there)
     return folder
 
 
@@ -213,7 +212,7 @@ def test_a_port_that_came_later_is_found_by_a_scan(by_id: Path) -> None:
 def test_where_udev_knows_no_port_none_is_looked_for_at_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver_module, "BY_ID", str(tmp_path / "by-id"))
-    monkeypatch.setattr(driver_module, "list_ports", lambda: pytest.fail("looked for ports"))
+    monkeypatch.setattr(link_settings, "BY_ID", str(tmp_path / "by-id"))
+    monkeypatch.setattr(link_settings, "list_ports", lambda: pytest.fail("looked for ports"))
     with DriverInside() as client:
         assert client.property(ONE, "SYSTEM_PORTS") is None

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from support import Bridge, DriverInside, FocuserClient
 
-from indi_multifocus import link_settings as driver_module
+from indi_multifocus import link_settings
 from indi_multifocus.settings.driver_settings import Settings
 from indi_multifocus.simulator import Simulator
 
@@ -84,7 +84,7 @@ def test_a_configured_socket_is_shown_as_network_and_address() -> None:
 
 
 def found(monkeypatch: pytest.MonkeyPatch, ports: Sequence[str]) -> None:
-    monkeypatch.setattr(driver_module, "list_ports", lambda: list(ports))
+    monkeypatch.setattr(link_settings, "list_ports", lambda: list(ports))
 
 
 def test_a_scan_offers_the_ports_that_are_found_and_choosing_one_sets_the_port(
@@ -349,16 +349,3 @@ def test_what_the_observatory_configured_is_not_replaced_by_what_was_saved(home:
             assert client.value(ONE, "POLLING_PERIOD", "PERIOD_MS") == "500"
             connect_to(client, simulator, 1)
             assert client.devices[ONE][ABSOLUTE].ranges["FOCUS_ABSOLUTE_POSITION"][:2] == (-100, 900)
-
-
-def test_what_cannot_be_saved_is_said_and_works_on(home: Path) -> None:
-    with Simulator(speed=20) as simulator, DriverInside(SETTINGS) as client:
-        (home / ".indi").write_text("a file where the folder should be")
-        connect_to(client, simulator, 1)
-        answer = client.ask(ONE, "CONFIG_PROCESS", {"CONFIG_SAVE": "On"})
-        assert answer.state == "Alert"
-        assert "cannot save" in answer.message
-        client.move_and_wait(1, 100)
-        client.ask(ONE, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 250})
-        client.wait(lambda: client.position(1) == 250, "the sync")
-        client.wait_message("cannot save the position", device=ONE)

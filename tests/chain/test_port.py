@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import serial
-from serial.tools import list_ports as pyserial_ports
 from support import DEADLINE_S, eventually
 
 from indi_multifocus.controller import port as port_module
@@ -328,7 +327,7 @@ def test_the_ports_of_usb_devices_are_listed_the_stable_names_first(
             self.device, self.vid = device, vid
 
     found = [Found("/dev/ttyUSB0", 0x0403), Found("/dev/ttyS0", None), Found("/dev/ttyACM0", 0x03EB)]
-    monkeypatch.setattr(pyserial_ports, "comports", lambda: found)
+    monkeypatch.setattr(port_module, "comports", lambda: found)
     names = ["usb-B-if00", "usb-A-if00"]
     monkeypatch.setattr(os, "listdir", lambda folder: names if folder == "/dev/serial/by-id" else [])
     assert list_ports() == [
@@ -343,7 +342,7 @@ def test_a_machine_without_ports_has_an_empty_list(monkeypatch: pytest.MonkeyPat
     def none(folder: str) -> list[str]:
         raise FileNotFoundError(folder)
 
-    monkeypatch.setattr(pyserial_ports, "comports", list)
+    monkeypatch.setattr(port_module, "comports", list)
     monkeypatch.setattr(os, "listdir", none)
     assert list_ports() == []
 

@@ -11,12 +11,14 @@ import errno
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT, DriverProcess, FocuserClient
+from support import DEADLINE_S, ROOT, DriverProcess, FocuserClient, environment, state_file
 
-from indi_multifocus.settings.remembered_position import Memory, file_name, write_atomically
+from indi_multifocus.settings.files import file_name, write_atomically
 from indi_multifocus.simulator import Simulator
 
 ONE = "MultiFocus 1"
@@ -103,29 +105,28 @@ def test_no_name_of_a_device_leads_out_of_the_folder(home: Path, name: str) -> N
 
 
 def test_an_environment_s_name_of_devices_does_not_lead_out_either(home: Path) -> None:
-    with Simulator() as simulator, DriverProcess(home, {"INDIDEV": "../../escaped"}) as driver:
-        driver.client.prefix = "../../escaped"
-        driver.client.set_port(simulator.port)
+    done = subprocess.run(
+        [sys.executable, "-m", "indi_multifocus"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=ROOT, timeout=DEADLINE_S,
+        env=environment(home, {"INDIDEV": "../../escaped"}),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith('indi_multifocus: INDIDEV: "../../escaped": a name of')
+    assert list(home.iterdir()) == []
+
+
+def test_a_port_s_name_does_not_lead_out_either(home: Path, tmp_path: Path) -> None:
+    """Of it the files are named in which positions are remembered."""
+    with Simulator() as simulator, DriverProcess(home) as driver:
+        driver.client.set_port(f"{tmp_path}{'/..' * 30}{simulator.port}")
         driver.client.connect(1)
-        answer = driver.client.ask(driver.client.name(1), "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 5})
-        assert answer.state == "Ok"
+        assert driver.client.ask(ONE, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 5}).state == "Ok"
     assert sorted(path.name for path in home.iterdir()) == [".indi", "driver.stderr"]
-    assert all(".." not in path.name[:2] for path in (home / ".indi").iterdir())
-    assert not list(home.parent.glob("*escaped*"))
+    assert state_file(home, 1).parent == home / ".indi"
+    assert not list(home.parent.glob("*_state.json"))
 
 
-def test_files_are_written_for_their_owner_alone_to_change(home: Path) -> None:
-    before = os.umask(0)
-    try:
-        Memory(ONE).save()
-    finally:
-        os.umask(before)
-    path = Path(file_name(ONE, "_state.json"))
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755
-
-
-def test_so_are_the_files_that_a_driver_writes_whatever_it_was_started_with(home: Path) -> None:
+def test_files_are_written_for_their_owner_alone_to_change_whatever_a_driver_was_started_with(home: Path) -> None:
     before = os.umask(0)
     try:
         with Simulator() as simulator, DriverProcess(home) as driver:
@@ -135,9 +136,11 @@ def test_so_are_the_files_that_a_driver_writes_whatever_it_was_started_with(home
             assert driver.client.ask(ONE, "CONFIG_PROCESS", {"CONFIG_SAVE": "On"}).state == "Ok"
     finally:
         os.umask(before)
-    files = list((home / ".indi").iterdir())
-    assert {f"{ONE}_state.json", f"{ONE}_config.xml"} <= {path.name for path in files}
+    files = {path for path in (home / ".indi").iterdir() if path.suffix != ".tmp"}
+    assert {state_file(home, 1), home / ".indi" / f"{ONE}_config.xml"} <= files
+    assert {path.suffix for path in files} == {".json", ".xml", ".lock"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o644}
+    assert stat.S_IMODE((home / ".indi").stat().st_mode) == 0o755
 
 
 @pytest.mark.parametrize("kind", ["symlink", "hard link", "dangling symlink"])
@@ -165,36 +168,24 @@ def test_what_somebody_planted_in_the_folder_is_replaced_and_not_followed(
         assert victim.read_text() == "precious"
 
 
-@pytest.mark.parametrize("ending", ["_state.json", "_config.xml"])
-def test_a_fifo_in_place_of_a_file_holds_nobody_up(home: Path, ending: str) -> None:
-    (home / ".indi").mkdir()
-    os.mkfifo(home / ".indi" / f"{ONE}{ending}")
-    with Simulator() as simulator, DriverProcess(home) as driver:
-        driver.client.set_port(simulator.port)
-        driver.client.connect(1)
-        driver.client.wait_message("this is no file")
-
-
-def test_a_device_in_place_of_a_file_is_not_read_without_end(home: Path) -> None:
-    (home / ".indi").mkdir()
-    (home / ".indi" / f"{ONE}_state.json").symlink_to("/dev/zero")
-    found = Memory(ONE)
-    assert found.unverified
-    assert "this is no file" in found.problem
-
-
-def test_a_disk_that_is_full_costs_a_message_and_no_position(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = Memory(ONE)
-    kept.offset = 7
-    kept.save()
-
-    def full(fd: int, data: object) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "write", full)
-        kept.offset = 8
-        kept.save()
-    assert "No space left on device" in kept.problem
-    assert Memory(ONE).offset == 7
-    assert [path.name for path in (home / ".indi").iterdir()] == [f"{ONE}_state.json"]
+@pytest.mark.parametrize("planted", ["a FIFO", "a device"])
+@pytest.mark.parametrize("what", ["state", "settings", "lock"])
+def test_what_is_no_file_holds_nobody_up_and_is_not_read_without_end(home: Path, what: str, planted: str) -> None:
+    with Simulator() as simulator:
+        with DriverProcess(home) as driver:
+            driver.client.set_port(simulator.port)
+            driver.client.connect(1)
+            assert driver.client.ask(ONE, "CONFIG_PROCESS", {"CONFIG_SAVE": "On"}).state == "Ok"
+        (lock,) = (home / ".indi").glob("*.lock")
+        path = {"state": state_file(home, 1), "settings": home / ".indi" / f"{ONE}_config.xml", "lock": lock}[what]
+        path.unlink()
+        if planted == "a FIFO":
+            os.mkfifo(path)
+        else:
+            path.symlink_to("/dev/zero")
+        with DriverProcess(home) as driver:
+            driver.client.set_port(simulator.port)
+            driver.client.connect(1)
+            if what != "lock":
+                assert f"this is {planted}" in driver.client.wait_message(str(path))
+            assert (driver.client.state(ONE, "ABS_FOCUS_POSITION") == "Alert") == (what == "state")

@@ -413,6 +413,12 @@ class DriverInside:
         assert ended, "the driver did not end with its standard input"
 
 
+def state_file(home: Path, channel: int) -> Path:
+    """The file in which a driver remembers the position of a channel, of the only controller that it used."""
+    (found,) = (home / ".indi").glob(f"multifocus_*_{channel}_state.json")
+    return found
+
+
 def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """An environment for a driver: a home of its own, and nothing of INDI's that the user may have set."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("INDI")}
@@ -687,4 +693,5 @@ __all__ = [
     "environment",
     "eventually",
     "is_running",
+    "state_file",
 ]

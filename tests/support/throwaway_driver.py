@@ -27,7 +27,6 @@ from indi_multifocus.indi import (
     Reader,
     Refused,
     Rule,
-    Shortcuts,
     State,
     Switch,
     SwitchVector,
@@ -48,9 +47,8 @@ do = SwitchVector(
     [Switch("WIDEN", "Widen"), Switch("DELETE", "Delete"), Switch("FAIL", "Fail"), Switch("REFUSE", "Refuse")],
     rule=Rule.AT_MOST_ONE,
 )
-level = NumberVector("LEVEL", "Level", "Main", [Number("LEVEL", "level")])
-halt = SwitchVector("HALT", "Halt", "Main", [Switch("HALT", "halt")], rule=Rule.AT_MOST_ONE)
-device = Device("Throwaway", Output())
+output = Output()
+device = Device("Throwaway", output)
 
 
 def new_numbers(values: Mapping[str, Value]) -> None:
@@ -60,12 +58,6 @@ def new_numbers(values: Mapping[str, Value]) -> None:
     device.update(numbers)
     lights["LAMP"].state = lights.state = State.BUSY
     device.publish(lights)
-
-
-def new_level(values: Mapping[str, Value]) -> None:
-    level["LEVEL"].value = float(values["LEVEL"])
-    level.state = State.OK
-    device.update(level)
 
 
 def new_switches(values: Mapping[str, Value]) -> None:
@@ -97,19 +89,22 @@ def new_do(values: Mapping[str, Value]) -> None:
 def main() -> None:
     if len(sys.argv) > 1:
         Path(sys.argv[1]).write_text(str(os.getpid()))
-    shortcuts = Shortcuts()
-    shortcuts.add("Number", device.name, level.name, "LEVEL", lambda value: device.info(f"soon LEVEL is {value!r}"))
-    shortcuts.add("Switch", device.name, halt.name, "HALT", lambda value: device.info(f"soon HALT is {value!r}"))
-    reader = Reader(shortcuts.take)
+    reader = Reader()
     device.define(numbers, new_numbers)
     device.define(switches, new_switches)
     device.define(texts, new_texts)
     device.define(lights)
     device.define(fixed)
     device.define(do, new_do)
-    device.define(level, new_level)
-    device.define(halt, lambda values: device.update(halt))
-    while select.select([0], [], []) and (data := os.read(0, 65536)):
+    while True:
+        ready, writable, _ = select.select([0], [output] if output.waiting else [], [])
+        if writable:
+            output.flush()
+        if 0 not in ready:
+            continue
+        data = os.read(0, 65536)
+        if not data:
+            return
         for event in reader.feed(data):
             if isinstance(event, GetProperties) and event.device in (None, device.name):
                 device.get_properties(event.name)

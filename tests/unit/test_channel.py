@@ -35,7 +35,7 @@ class Told:
     def __init__(self, at: int = 0) -> None:
         self.channel = Channel(1, 2)
         self.number = 0
-        self.heard_s = 0.0
+        self.received_s = 0.0
         self.status(0.0, at, at)
 
     @property
@@ -46,12 +46,12 @@ class Told:
         self, at_s: float, target: int, current: int, *unanswered: Order, timeout_s: float | None = None, **more: Any
     ) -> Order | None:
         """A status that was asked for, taken and heard at the same moment."""
-        self.heard_s = at_s
+        self.received_s = at_s
         return self.channel.status(Report(target, current, at_s, at_s, unanswered, **more), timeout_s)
 
     def move(self, steps: int, via: int | None = None, *, answered: bool = True, at_s: float | None = None) -> Order:
         """`at_s`: when it is ordered, if not at the moment of the last status."""
-        now = self.heard_s if at_s is None else at_s
+        now = self.received_s if at_s is None else at_s
         return self._order(self.channel.move(steps, via, now), answered, now)
 
     def zero(self, at_s: float = 0.0, *, answered: bool = True) -> Order:
@@ -152,7 +152,7 @@ def test_so_is_one_that_ended_by_a_loss_of_power(told: Told) -> None:
     told.move(-5000)
     told.status(1.0, -5000, -97)
     told.status(2.0, -5000, -5000, trouble=True)
-    assert (told.state.moving, told.state.doubts) == (False, 1)
+    assert (told.state.moving, told.state.unverified_count) == (False, 1)
 
 
 def test_what_it_will_not_be_asked_is_settled_at_once_and_has_failed(told: Told) -> None:
@@ -246,7 +246,7 @@ def test_a_stop_that_is_said_again_and_finds_the_motor_running_is_told(told: Tol
     told.status(1.0, 5000, 97)
     stop = told.stop(answered=False)
     told.lose_link(stop)
-    told.status(9.0, 5000, 870, stop_waits=True, trouble=True)
+    told.status(9.0, 5000, 870, stop_pending=True, trouble=True)
     told.channel.settled = told.number  # a later request was refused meanwhile
     told.channel.stop(told.number)
     assert told.state.fault.endswith("came of a stop: the motor was stopped")
@@ -254,7 +254,7 @@ def test_a_stop_that_is_said_again_and_finds_the_motor_running_is_told(told: Tol
 
 def test_a_stop_that_is_said_again_to_a_motor_that_stands_is_no_news(told: Told) -> None:
     told.lose_link(told.stop(answered=False))
-    told.status(9.0, 0, 0, stop_waits=True, trouble=True)
+    told.status(9.0, 0, 0, stop_pending=True, trouble=True)
     told.channel.settled = told.number
     told.channel.stop(told.number)
     assert told.state.fault == ""
@@ -269,7 +269,7 @@ def test_a_zero_in_mid_move_is_no_doubtful_jump(told: Told) -> None:
     assert told.state == ChannelState(target=0, current=0, moving=False, request=2)
     told.move(10)
     told.status(30.2, 10, 10)
-    assert told.state.doubts == 0
+    assert told.state.unverified_count == 0
 
 
 # Commands that came out wrong
@@ -285,7 +285,7 @@ def test_a_motor_that_stays_where_it_was_has_a_wrong_command_and_no_doubtful_pla
     told.move(100)
     assert told.status(0.1, 0, 0) == Stop(1)
     assert told.state.fault.startswith("the motor goes to 0, and was to go to 100")
-    assert told.state.doubts == 0
+    assert told.state.unverified_count == 0
 
 
 def test_a_motor_that_runs_after_a_stop_is_stopped_again(told: Told) -> None:
@@ -427,13 +427,13 @@ def run(told: Told, seconds: int = 3) -> int:
 def test_a_jump_that_no_motor_could_make_is_doubted(told: Told) -> None:
     run(told)
     told.status(3.1, 5000, 5000)
-    assert told.state == ChannelState(target=5000, current=5000, moving=False, request=1, doubts=1)
+    assert told.state == ChannelState(target=5000, current=5000, moving=False, request=1, unverified_count=1)
 
 
 def test_a_motor_whose_speed_is_not_known_yet_may_be_a_quick_one(told: Told) -> None:
     told.move(5000)
     told.status(0.1, 5000, 5000)
-    assert told.state.doubts == 0
+    assert told.state.unverified_count == 0
 
 
 def test_a_place_at_rest_to_which_nobody_sent_it_is_doubted(told: Told) -> None:
@@ -441,14 +441,14 @@ def test_a_place_at_rest_to_which_nobody_sent_it_is_doubted(told: Told) -> None:
     told.move(40)
     told.status(1.0, 40, 40)
     told.status(9.0, 0, 0)
-    assert told.state.doubts == 1
+    assert told.state.unverified_count == 1
 
 
 def test_the_way_by_another_place_does_not_go_on_from_a_doubtful_one(told: Told) -> None:
     told.move(4900, via=5000)
     told.status(1.0, 5000, 97)
     assert told.status(9.0, 5000, 5000, trouble=True) is None
-    assert (told.state.doubts, told.state.moving) == (1, False)
+    assert (told.state.unverified_count, told.state.moving) == (1, False)
 
 
 # Doubts: the line failed, so that the controller may have been without power
@@ -457,20 +457,20 @@ def test_the_way_by_another_place_does_not_go_on_from_a_doubtful_one(told: Told)
 def test_an_arrival_that_nobody_saw_is_doubted_however_much_time_there_was(told: Told) -> None:
     run(told)
     told.status(500.0, 5000, 5000, trouble=True)
-    assert told.state.doubts == 1
+    assert told.state.unverified_count == 1
 
 
 def test_a_motor_that_still_moves_has_not_lost_its_power(told: Told) -> None:
     run(told)
     told.status(9.0, 5000, int(9 * SPEED), trouble=True)
-    assert (told.state.doubts, told.state.moving) == (0, True)
+    assert (told.state.unverified_count, told.state.moving) == (0, True)
 
 
 def test_a_motor_that_is_where_it_was_is_believed(told: Told) -> None:
     told.move(40)
     told.status(1.0, 40, 40)
     told.status(9.0, 40, 40, trouble=True)
-    assert told.state.doubts == 0
+    assert told.state.unverified_count == 0
 
 
 @pytest.mark.parametrize("order", ["answered", "unanswered", "lost"])
@@ -479,20 +479,20 @@ def test_an_arrival_at_a_target_of_which_no_status_had_told_is_doubted_too(told:
     if order == "lost":
         told.lose_link(move)
     told.status(9.0, 40, 40, *([move] if order == "unanswered" else []), trouble=True)
-    assert told.state.doubts == 1
+    assert told.state.unverified_count == 1
 
 
 def test_an_arrival_at_the_target_is_doubted_also_after_a_stop(told: Told) -> None:
     run(told)
     told.stop()
     told.status(500.0, 5000, 5000, trouble=True)
-    assert told.state.doubts == 1
+    assert told.state.unverified_count == 1
 
 
 def test_a_place_on_the_way_that_is_too_far_is_doubted(told: Told) -> None:
     run(told)
     told.status(4.0, 5000, 3000, trouble=True)
-    assert (told.state.doubts, told.state.moving) == (1, True)
+    assert (told.state.unverified_count, told.state.moving) == (1, True)
 
 
 @pytest.mark.parametrize("stop", ["answered", "unanswered", "lost"])
@@ -502,15 +502,15 @@ def test_a_place_on_the_way_where_it_was_stopped_is_believed(told: Told, stop: s
     if stop == "lost":
         told.lose_link(order)
     unanswered = [order] if stop == "unanswered" else []
-    told.status(9.0, seen + 7, seen + 7, *unanswered, stop_waits=stop == "lost", trouble=True)
-    assert told.state.doubts == 0
+    told.status(9.0, seen + 7, seen + 7, *unanswered, stop_pending=stop == "lost", trouble=True)
+    assert told.state.unverified_count == 0
 
 
 def test_a_place_on_the_way_where_nobody_stopped_it_is_doubted(told: Told) -> None:
     seen = run(told)
     told.lose_link()
     told.status(9.0, seen + 7, seen + 7, trouble=True)
-    assert told.state.doubts == 1
+    assert told.state.unverified_count == 1
 
 
 def test_a_place_to_which_somebody_else_took_it_meanwhile_is_believed(told: Told) -> None:
@@ -518,7 +518,7 @@ def test_a_place_to_which_somebody_else_took_it_meanwhile_is_believed(told: Told
     told.status(1.0, 40, 40)
     told.lose_link()
     told.status(9.0, 70, 70, trouble=True)
-    assert told.state.doubts == 0
+    assert told.state.unverified_count == 0
 
 
 def test_the_way_to_a_new_target_may_have_begun_at_the_false_end_of_the_last(told: Told) -> None:
@@ -526,7 +526,7 @@ def test_the_way_to_a_new_target_may_have_begun_at_the_false_end_of_the_last(tol
     told.status(1.0, 500, 97)
     move = told.move(600, answered=False, at_s=7.0)
     told.status(8.0, 600, 505, move, trouble=True)
-    assert told.state.doubts == 1
+    assert told.state.unverified_count == 1
 
 
 def test_so_it_may_where_it_just_passes_the_place_at_which_it_was_seen_last(told: Told) -> None:
@@ -535,7 +535,7 @@ def test_so_it_may_where_it_just_passes_the_place_at_which_it_was_seen_last(told
     told.move(98)
     told.move(96, at_s=5.0)
     told.status(9.0, 96, 97, trouble=True)
-    assert told.state.doubts == 1
+    assert told.state.unverified_count == 1
 
 
 def test_who_was_sent_away_and_back_while_nobody_saw_it_is_doubted_where_it_was(told: Told) -> None:
@@ -543,7 +543,7 @@ def test_who_was_sent_away_and_back_while_nobody_saw_it_is_doubted_where_it_was(
     told.status(1.0, 500, 97)
     told.move(97, at_s=5.0)
     told.status(9.0, 97, 97, trouble=True)
-    assert told.state.doubts == 1
+    assert told.state.unverified_count == 1
 
 
 @pytest.mark.parametrize("place", [505, 97])
@@ -553,35 +553,35 @@ def test_so_may_the_way_to_where_it_was_stopped(told: Told, place: int) -> None:
     told.move(-600, at_s=7.0)
     told.stop()
     told.status(8.0, place, place, trouble=True)
-    assert told.state.doubts == 1
+    assert told.state.unverified_count == 1
 
 
 def test_of_two_ways_that_nobody_saw_the_second_may_have_begun_at_a_false_end(told: Told) -> None:
     told.move(500)
     told.move(40, at_s=2.0)
     told.status(9.0, 40, 60, trouble=True)
-    assert told.state.doubts == 1
+    assert told.state.unverified_count == 1
 
 
 def test_a_motor_that_still_goes_its_old_way_never_got_the_new_orders(told: Told) -> None:
     told.move(5000)
     told.status(1.0, 5000, 97)
     told.lose_link(told.move(100, answered=False, at_s=1.5), told.stop(answered=False))
-    told.status(4.0, 5000, 390, stop_waits=True, trouble=True)
-    assert told.state.doubts == 0
+    told.status(4.0, 5000, 390, stop_pending=True, trouble=True)
+    assert told.state.unverified_count == 0
 
 
 def test_two_orders_within_a_moment_leave_no_time_for_a_loss_of_power_between_them(told: Told) -> None:
     told.move(500)
     told.move(40, at_s=0.1)
     told.status(1.0, 40, 20, trouble=True)
-    assert (told.state.doubts, told.state.moving) == (0, True)
+    assert (told.state.unverified_count, told.state.moving) == (0, True)
 
 
 def test_orders_that_were_lost_with_the_link_may_come_at_any_time(told: Told) -> None:
     told.lose_link(told.move(500, answered=False), told.move(40, answered=False, at_s=0.1))
     told.status(1.0, 40, 20, trouble=True)
-    assert told.state.doubts == 1
+    assert told.state.unverified_count == 1
 
 
 def test_but_one_that_is_said_again_comes_as_late_as_that(told: Told) -> None:
@@ -589,7 +589,7 @@ def test_but_one_that_is_said_again_comes_as_late_as_that(told: Told) -> None:
     second = told.move(40, answered=False, at_s=0.1)
     told.channel.status(Report(500, 20, 5.0, 5.5, (first, second), trouble=True), None)
     told.status(9.0, 40, 60, trouble=True)
-    assert told.state.doubts == 1
+    assert told.state.unverified_count == 1
 
 
 @pytest.mark.parametrize("again_s", [(1.0, 1.05), (0.0, 5.0)])
@@ -599,7 +599,7 @@ def test_of_orders_to_and_fro_the_first_one_way_and_the_last_the_other_count(
     for steps, at_s in zip((500, 40, 500, 40), (0.0, 0.0, *again_s)):
         told.move(steps, at_s=at_s)
     told.status(9.0, 40, 60, trouble=True)
-    assert told.state.doubts == 1
+    assert told.state.unverified_count == 1
 
 
 def test_the_same_order_again_leads_nowhere_else(told: Told) -> None:
@@ -607,7 +607,7 @@ def test_the_same_order_again_leads_nowhere_else(told: Told) -> None:
     told.status(1.0, 5000, 97)
     told.lose_link(told.move(5000, answered=False, at_s=5.0))
     told.status(9.0, 5000, 870, trouble=True)
-    assert told.state.doubts == 0
+    assert told.state.unverified_count == 0
 
 
 def test_where_it_was_to_go_before_a_zero_does_not_count_after_it(told: Told) -> None:
@@ -617,13 +617,13 @@ def test_where_it_was_to_go_before_a_zero_does_not_count_after_it(told: Told) ->
     told.move(40, at_s=3.0)
     told.lose_link()
     told.status(3.2, 40, 19, trouble=True)
-    assert (told.state.doubts, told.state.moving) == (0, True)
+    assert (told.state.unverified_count, told.state.moving) == (0, True)
 
 
 def test_a_motor_that_is_still_where_it_was_was_not_sent_away(told: Told) -> None:
     told.lose_link(told.move(500, answered=False), told.move(40, answered=False))
     told.status(9.0, 0, 0, trouble=True)
-    assert told.state.doubts == 0
+    assert told.state.unverified_count == 0
     assert "took the move to 40" in told.state.fault
 
 
@@ -631,11 +631,11 @@ def test_no_power_comes_back_within_a_moment(told: Told) -> None:
     told.move(100)
     told.status(1.0, 100, 97)
     told.status(1.0 + POWER_CYCLE_S / 2, 100, 100, trouble=True)
-    assert told.state.doubts == 0
+    assert told.state.unverified_count == 0
     seen = run(told)
     told.status(3.0 + POWER_CYCLE_S / 2, 5000, 5000, trouble=True)
     assert seen < 5000
-    assert told.state.doubts == 1
+    assert told.state.unverified_count == 1
 
 
 def test_another_controller_s_channel_is_in_doubt_and_goes_on_counting(told: Told) -> None:
@@ -643,7 +643,7 @@ def test_another_controller_s_channel_is_in_doubt_and_goes_on_counting(told: Tol
     other = Channel(1, 1, former=told.channel)
     assert other.settled == 1
     other.status(Report(0, 0, 1.0, 1.0, trouble=True), None)
-    assert other.state == ChannelState(target=0, current=0, moving=False, request=1, doubts=1)
+    assert other.state == ChannelState(target=0, current=0, moving=False, request=1, unverified_count=1)
 
 
 # Orders that were lost with the link
@@ -686,7 +686,7 @@ def test_a_zero_of_which_the_answer_is_missing_is_no_jump(lost: bool) -> None:
     if lost:
         told.lose_link(zero)
     told.status(0.2, 0, 0, *([] if lost else [zero]), trouble=True)
-    assert (told.state.doubts, told.state.fault) == (0, "")
+    assert (told.state.unverified_count, told.state.fault) == (0, "")
 
 
 def test_a_zero_that_the_controller_never_took_has_failed() -> None:
@@ -694,7 +694,7 @@ def test_a_zero_that_the_controller_never_took_has_failed() -> None:
     told.lose_link(told.zero(answered=False))
     told.status(9.0, 40, 40, trouble=True)
     assert told.state.fault == "the link was lost before the controller took the zero"
-    assert (told.state.request, told.state.doubts) == (1, 0)
+    assert (told.state.request, told.state.unverified_count) == (1, 0)
 
 
 def test_a_stop_is_not_given_up_with_the_link(told: Told) -> None:
@@ -710,7 +710,7 @@ def test_a_second_leg_is_not_begun_by_surprise(told: Told) -> None:
     told.lose_link()
     assert told.state.fault == "the link was lost before the move to 10 was complete"
     assert told.status(9.0, 40, 40, trouble=True) is None
-    assert (told.state.moving, told.state.doubts) == (False, 1)
+    assert (told.state.moving, told.state.unverified_count) == (False, 1)
 
 
 # When to ask
@@ -809,7 +809,7 @@ def test_of_a_controller_that_does_as_told_nothing_is_doubted_and_nothing_fails(
         motor.wait(seconds, period_s)
     motor.wait(120, 1.0)
     state = motor.channel.state
-    assert (state.moving, state.fault, state.doubts) == (False, "", 0)
+    assert (state.moving, state.fault, state.unverified_count) == (False, "", 0)
 
 
 @given(
@@ -831,5 +831,5 @@ def test_a_claim_of_a_controller_that_lost_its_power_is_doubted_unless_it_was_se
     motor.now_s += off_s
     motor.ask(trouble=True)
     assert motor.channel.state.current == target
-    assert motor.is_true or motor.channel.state.doubts == 1
-    assert not arrived or motor.channel.state.doubts == 0
+    assert motor.is_true or motor.channel.state.unverified_count == 1
+    assert not arrived or motor.channel.state.unverified_count == 0

@@ -284,15 +284,15 @@ def test_a_motor_is_believed_also_by_a_machine_that_is_too_busy_to_ask_in_time(
     motion = Motion(NOMINAL_STEPS_PER_S[2])
     motion.status(0.0, 0.0, *ask(firmware, 0.0))
     asked_s, before = 0.0, 0
-    heard_s = 0.0
+    received_s = 0.0
     for pause_s, there_s, back_s in polls:
-        before_s, asked_s = asked_s, heard_s + pause_s
+        before_s, asked_s = asked_s, received_s + pause_s
         taken_s = asked_s + there_s
-        heard_s = taken_s + back_s
+        received_s = taken_s + back_s
         target_now, current = ask(firmware, taken_s)
         if motion.speed_is_measured:
-            assert motion.could_travel(current - before, heard_s - before_s)
-        motion.status(asked_s, heard_s, target_now, current)
+            assert motion.could_travel(current - before, received_s - before_s)
+        motion.status(asked_s, received_s, target_now, current)
         before = current
 
 

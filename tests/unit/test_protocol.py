@@ -1353,23 +1353,3 @@ def test_commands_and_replies_have_a_few_words_each(what: Command | Reply, words
 
 def test_a_long_line_of_garbage_makes_a_short_reason() -> None:
     assert len(describe(Garbage(b"x" * MAX_LINE))) < 80
-
-
-@pytest.mark.parametrize("channels", [1, 2, 9])
-def test_how_much_of_a_status_is_missing_is_known_from_its_first_byte_on(channels: int) -> None:
-    conversation = in_step(channels=channels)
-    assert conversation.missing == 0
-    conversation.send(QueryStatus())
-    line = ",".join(f"T{number}=+000000,C{number}=-000001" for number in range(1, channels + 1)).encode() + b"\r\n"
-    for end in range(1, len(line)):
-        conversation.receive(line[end - 1 : end])
-        assert conversation.missing == len(line) - end
-    conversation.receive(line[-1:])
-    assert conversation.missing == 0
-
-
-def test_of_other_replies_at_least_the_line_end_is_missing() -> None:
-    conversation = in_step()
-    conversation.send(Move(1, 5))
-    conversation.receive(b"$")
-    assert conversation.missing == 1

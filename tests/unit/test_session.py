@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is said on a port, what answers it, what is said again: with the simulated firmware on a socket, no clock."""
+"""What is sent on a port, what answers it, what is sent again: with the simulated firmware on a socket, no clock."""
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator
 
@@ -28,8 +27,6 @@ from indi_multifocus.controller.protocol import (
 )
 from indi_multifocus.controller.session import (
     ASK_AGAIN_S,
-    BYTE_S,
-    GATHER_S,
     HANDSHAKE_S,
     MAX_IN_FLIGHT,
     MEASURE_S,
@@ -84,9 +81,9 @@ class Line:
 
     def get_into_step(self) -> Synchronised:
         for _ in range(8):
-            for heard in self.turn():
-                assert isinstance(heard, Synchronised)
-                return heard
+            for received in self.turn():
+                assert isinstance(received, Synchronised)
+                return received
         raise AssertionError("out of step")
 
 
@@ -99,9 +96,9 @@ def line() -> Iterator[Line]:
     made.close()
 
 
-def replies(heard: list[Answer | Synchronised]) -> list[tuple[int, str]]:
+def replies(received: list[Answer | Synchronised]) -> list[tuple[int, str]]:
     """Of each answer the request's number, and its kind."""
-    return [(answer.sent.request, type(answer.reply).__name__) for answer in heard if isinstance(answer, Answer)]
+    return [(answer.sent.request, type(answer.reply).__name__) for answer in received if isinstance(answer, Answer)]
 
 
 # Getting into step
@@ -122,14 +119,14 @@ def test_silence_is_asked_again_and_then_given_up() -> None:
     assert line.session.wake_s() == line.now + ASK_AGAIN_S
     assert line.written() == b"?\n?\n"
     line.now += ASK_AGAIN_S
-    line.session.keep_time(line.now)
+    line.session.check_time(line.now)
     assert line.written() == b"?\n?\n"
     assert line.session.wake_s() == line.now + ASK_AGAIN_S
     line.now += ASK_AGAIN_S
-    line.session.keep_time(line.now)
+    line.session.check_time(line.now)
     assert line.session.wake_s() == 100.0 + HANDSHAKE_S
     with pytest.raises(LinkLost, match="nothing answers on /dev/tty: is it the focus controller, does it have power"):
-        line.session.keep_time(100.0 + HANDSHAKE_S)
+        line.session.check_time(100.0 + HANDSHAKE_S)
     line.close()
 
 
@@ -137,7 +134,7 @@ def test_nonsense_is_given_up_too() -> None:
     line = Line()
     assert line.reply(b"T1=") == []
     with pytest.raises(LinkLost, match="what answers on /dev/tty makes no sense"):
-        line.session.keep_time(100.0 + HANDSHAKE_S)
+        line.session.check_time(100.0 + HANDSHAKE_S)
     with pytest.raises(LinkLost, match="what answers on /dev/tty is not a focus controller: "):
         line.reply(b"OK\r\n" * 20)
     line.close()
@@ -146,15 +143,15 @@ def test_nonsense_is_given_up_too() -> None:
 def test_a_controller_that_was_there_before_is_waited_for_like_for_any_reply_of_it() -> None:
     line = Line()
     again = Session(line.near, "/dev/tty", TIMEOUT_S, lambda *_: None, 100.0, known=True)
-    again.keep_time(100.0 + HANDSHAKE_S)
+    again.check_time(100.0 + HANDSHAKE_S)
     with pytest.raises(LinkLost):
-        again.keep_time(100.0 + TIMEOUT_S)
+        again.check_time(100.0 + TIMEOUT_S)
     line.get_into_step()
     line.now += 60.0
     line.reply(b"gnat\r\n")
-    line.session.keep_time(line.now + HANDSHAKE_S)
+    line.session.check_time(line.now + HANDSHAKE_S)
     with pytest.raises(LinkLost):
-        line.session.keep_time(line.now + TIMEOUT_S)
+        line.session.check_time(line.now + TIMEOUT_S)
     line.close()
 
 
@@ -246,66 +243,6 @@ def test_it_is_known_when_a_status_was_last_asked_for(line: Line) -> None:
     assert [*asked_s, line.session.status_asked_s] == [100.0, 101.0, 102.0, 102.0, 104.0]
 
 
-# Ahead of what is sent
-
-
-def test_what_is_written_ahead_is_not_written_again_when_it_is_sent(line: Line) -> None:
-    assert line.session.say_ahead(b"1+5\n", alone=True)
-    assert line.written() == b"1+5\n"
-    line.send(Move(1, 5), QueryStatus())
-    assert (line.written(), line.traffic[-2:]) == (b"?\n", [(">", b"1+5\n"), (">", b"?\n")])
-    line.far.send(b"$\r\nT1=+000005,C1=+000000,T2=+000000,C2=+000000\r\n")
-    assert replies(list(line.session.read(line.now))) == [(1, "Acknowledged"), (2, "Status")]
-
-
-def test_of_what_the_port_takes_only_the_beginning_the_rest_is_written_when_it_is_sent(
-    line: Line, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write = os.write
-    monkeypatch.setattr("os.write", lambda fd, data: write(fd, data[:3]))
-    assert line.session.say_ahead(b"1+500\n", alone=True)
-    monkeypatch.undo()
-    line.send(Move(1, 500))
-    assert line.written() == b"1+500\n"
-
-
-def test_a_stop_is_written_ahead_while_replies_are_due_and_a_move_is_not(line: Line) -> None:
-    line.send(QueryStatus())
-    line.written()
-    assert not line.session.say_ahead(b"1+5\n", alone=True)
-    assert line.session.say_ahead(b"1S\n", alone=False)
-    line.send(Stop(1))
-    assert line.written() == b"1S\n"
-
-
-def test_a_stop_that_is_written_ahead_is_not_served_by_the_one_before(line: Line) -> None:
-    line.send(Stop(1))
-    line.written()
-    assert line.session.say_ahead(b"1S\n", alone=False)
-    assert not line.session.join_stop(1, 9)
-
-
-def test_nothing_is_written_ahead_where_it_has_to_wait(line: Line) -> None:
-    line.send(Move(1, 5))
-    assert not line.session.say_ahead(b"1S\n", alone=False), "before what is not written yet"
-    assert line.written() == b"1+5\n"
-    line.send(*[QueryStatus()] * (MAX_IN_FLIGHT - 1))
-    line.written()
-    assert not line.session.say_ahead(b"1S\n", alone=False), "where too much waits for replies"
-    line.reply(b"gnat\r\n")
-    line.written()
-    assert not line.session.say_ahead(b"1S\n", alone=False), "out of step"
-    assert line.written() == b""
-
-
-def test_a_port_that_fails_is_for_whoever_sends(line: Line) -> None:
-    line.far.close()
-    assert not line.session.say_ahead(b"1S\n", alone=False)
-    line.send(Stop(1))
-    with pytest.raises(LinkLost):
-        line.session.write()
-
-
 # Out of step
 
 
@@ -317,7 +254,7 @@ def fall_out_of_step(line: Line, *commands: Command) -> None:
     assert not line.session.up
 
 
-def test_a_reply_that_does_not_fit_costs_a_moment_and_what_was_on_its_way_is_said_again(line: Line) -> None:
+def test_a_reply_that_does_not_fit_costs_a_moment_and_what_was_on_its_way_is_sent_again(line: Line) -> None:
     fall_out_of_step(line, Move(1, 5), QueryStatus(), SwitchFans(True))
     assert line.session.orders(1) == [(Move(1, 5), 1)], "nobody knows whether the controller has got it"
     line.get_into_step()
@@ -333,33 +270,33 @@ def test_what_was_not_written_yet_is_not_written_while_nothing_is_believed(line:
     assert line.written() == b"?\n?\n"
 
 
-def test_nothing_is_said_again_where_nothing_was_on_its_way(line: Line) -> None:
+def test_nothing_is_sent_again_where_nothing_was_on_its_way(line: Line) -> None:
     fall_out_of_step(line, QueryStatus())
     line.get_into_step()
     line.session.send_again(line.now, without_moves_of=[])
     assert line.written() == b""
 
 
-def test_of_each_channel_only_the_last_order_is_said_again(line: Line) -> None:
+def test_of_each_channel_only_the_last_order_is_sent_again(line: Line) -> None:
     fall_out_of_step(line, Move(1, 5), Move(2, 5), Zero(1), SwitchFans(True), SwitchFans(False))
     line.get_into_step()
     line.session.send_again(line.now, without_moves_of=[])
     assert line.written() == b"2+5\n1Z\n#0\n#\n?\n"
 
 
-def test_a_move_that_the_user_replaced_is_not_said_again_but_a_stop_is(line: Line) -> None:
+def test_a_move_that_the_user_replaced_is_not_sent_again_but_a_stop_is(line: Line) -> None:
     fall_out_of_step(line, Move(1, 5), Stop(2))
     line.get_into_step()
     line.session.send_again(line.now, without_moves_of=[1, 2])
     assert line.written() == b"2S\n?\n"
 
 
-def test_what_is_sent_before_it_is_known_that_the_next_line_does_not_fit_is_said_again(line: Line) -> None:
+def test_what_is_sent_before_it_is_known_that_the_next_line_does_not_fit_is_sent_again(line: Line) -> None:
     line.send(QueryStatus())
     line.written()
     line.far.send(b"T1=+000000,C1=+000000,T2=+000000,C2=+000000\r\ngnat\r\n")
-    for heard in line.session.read(line.now):
-        assert isinstance(heard, Answer)
+    for received in line.session.read(line.now):
+        assert isinstance(received, Answer)
         line.send(Move(1, 7), QueryStatus())
     assert line.written() == b"?\n?\n"
     line.firmware.feed(b"?\n?\n", line.now)
@@ -378,10 +315,10 @@ def test_what_was_meant_for_another_controller_is_forgotten(line: Line) -> None:
     assert line.written() == b""
 
 
-def test_stops_can_be_said_where_there_is_no_time_to_get_into_step(line: Line) -> None:
+def test_stops_can_be_sent_where_there_is_no_time_to_get_into_step(line: Line) -> None:
     fall_out_of_step(line, Stop(2), Move(1, 5))
     line.written()
-    line.session.say_stops([1])
+    line.session.send_stops_unsynchronised([1])
     assert line.written() == b"1S\n2S\n"
 
 
@@ -393,9 +330,9 @@ def test_a_controller_that_does_not_answer_is_given_up_after_the_time_out(line: 
     line.now += 60.0
     line.send(QueryStatus())
     assert line.session.wake_s() == line.now + TIMEOUT_S
-    line.session.keep_time(line.now + TIMEOUT_S - 0.01)
+    line.session.check_time(line.now + TIMEOUT_S - 0.01)
     with pytest.raises(LinkLost, match="the controller on /dev/tty does not answer"):
-        line.session.keep_time(line.now + TIMEOUT_S)
+        line.session.check_time(line.now + TIMEOUT_S)
 
 
 def test_while_something_comes_it_is_not_silent(line: Line) -> None:
@@ -442,42 +379,3 @@ def test_a_port_that_takes_only_some_gets_the_rest_later(line: Line) -> None:
     while piece := line.written():
         came += piece
     assert came == b"1S\n" * len(stops)
-
-
-def test_a_reply_that_comes_byte_by_byte_is_left_alone_until_it_can_have_ended(line: Line) -> None:
-    status = b"T1=+000000,C1=+000000,T2=+000000,C2=+000000\r\n"
-    least = len(status) - 1  # its last byte, the line end, is what is waited for at the end
-    for _ in range(2):
-        line.send(QueryStatus())
-        line.written()
-        line.reply(status[:1])
-        assert line.session.listen_s == pytest.approx(line.now + GATHER_S, abs=1e-9)
-        line.now += 5 * BYTE_S  # as long as five bytes take at 9600 baud: so the rest takes as long as it does there
-        line.reply(status[1:6])
-        assert line.session.listen_s == pytest.approx(line.now + (len(status) - 6) * BYTE_S, abs=1e-9)
-        line.now += (len(status) - 7) * BYTE_S
-        line.reply(status[6:least])
-        assert line.session.listen_s == pytest.approx(line.now + BYTE_S, abs=1e-9)
-        line.now += BYTE_S
-        line.reply(status[least:])
-        assert line.session.listen_s == line.now
-
-
-def test_a_reply_that_comes_in_pieces_is_read_at_the_pace_at_which_it_comes(line: Line) -> None:
-    line.send(QueryStatus())
-    line.written()
-    status = b"T1=+000000,C1=+000000,T2=+000000,C2=+000000\r\n"
-    line.reply(status[:1])
-    line.now += GATHER_S
-    line.reply(status[1:41])
-    assert line.session.listen_s == pytest.approx(line.now + (len(status) - 41) * GATHER_S / 40, abs=1e-9)
-
-
-def test_who_was_late_does_not_take_the_line_for_slower_than_9600_baud(line: Line) -> None:
-    line.send(QueryStatus())
-    line.written()
-    status = b"T1=+000000,C1=+000000,T2=+000000,C2=+000000\r\n"
-    line.reply(status[:1])
-    line.now += 3.0
-    line.reply(status[1:41])
-    assert line.session.listen_s == pytest.approx(line.now + (len(status) - 41) * BYTE_S, abs=1e-9)

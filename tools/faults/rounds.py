@@ -242,9 +242,12 @@ class Round:
         self._new(channel, SYNC, {"FOCUS_SYNC_VALUE": place}, "Number")
         self._settle_requests()
         end_s = time.monotonic() + LONGEST_S
-        while client.state(device, SYNC) == "Busy":
+        while not any(
+            ((said.device, said.name) == (device, SYNC) and said.state != "Busy") or SYNC in said.message
+            for said in client.said[since:]
+        ):
             self._pass_time(0.02)
-            assert time.monotonic() < end_s, f"{device}.{SYNC} is Busy for ever"
+            assert time.monotonic() < end_s, f"{device}.{SYNC} is never answered"
         if any(said[:4] == ("set", device, SYNC, "Ok") for said in client.said[since:]):
             self._frames[channel] = Frame(place, shaft, self._frames[channel].sign, known=True)
         elif place == 0:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,46 +89,6 @@ def test_indi_eval_computes_with_what_the_driver_says(server: IndiServer, client
     client.send(numbers("42"))
     waited = server.run("indi_eval", "-t", "10", "-w", '"Throwaway.NUMBERS.X" == 42')
     assert waited.returncode == 0, waited.stderr
-
-
-PYINDI = """
-import sys, time, PyIndi
-client = PyIndi.BaseClient()
-client.setServer("localhost", int(sys.argv[1]))
-assert client.connectServer()
-end = time.monotonic() + 20
-device = level = halt = None
-while not (level and halt):
-    assert time.monotonic() < end
-    time.sleep(0.01)
-    device = device or client.getDevice("Throwaway")
-    level = device and device.getNumber("LEVEL")
-    halt = device and device.getSwitch("HALT")
-if sys.argv[2] == "LEVEL":
-    level[0].setValue(42)
-    client.sendNewNumber(level)
-else:
-    halt[0].setState(PyIndi.ISS_ON)
-    client.sendNewSwitch(halt)
-client.disconnectServer()
-"""
-
-
-@pytest.mark.parametrize("sender", ["indi_setprop", "PyIndi", "XML"])
-def test_indiserver_passes_messages_on_in_the_bytes_by_which_they_are_known(
-    server: IndiServer, client: FocuserClient, sender: str
-) -> None:
-    for kind, name, value in (("Number", "LEVEL", "42"), ("Switch", "HALT", "On")):
-        if sender == "indi_setprop":
-            server.run("indi_setprop", f"{DEVICE}.{name}.{name}={value}")
-        elif sender == "PyIndi":
-            command = [sys.executable, "-c", PYINDI, str(server.port), name]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=60)
-        else:
-            one = f"<one{kind} name='{name}'>  {value}</one{kind}>"
-            client.send(f"<new{kind}Vector device='{DEVICE}' name='{name}'>{one}</new{kind}Vector>")
-        told = f"[INFO] soon {name} is {value.encode()!r}"
-        client.wait(lambda told=told: any(told == said.message for said in client.said), told)  # type: ignore[misc]
 
 
 def test_a_new_range_reaches_every_client(server: IndiServer, client: FocuserClient) -> None:

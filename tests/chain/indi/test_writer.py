@@ -1,19 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What leaves: XML that an independent parser reads back, libindi's form, and one os.write a message."""
+"""What leaves: XML that an independent parser reads back, in libindi's form."""
 
 from __future__ import annotations
 
 import calendar
-import contextlib
 import os
 import re
-import select
 import shutil
-import socket
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -26,7 +21,6 @@ from indi_multifocus.indi import (
     LightVector,
     Number,
     NumberVector,
-    Output,
     Permission,
     Rule,
     State,
@@ -66,9 +60,7 @@ def vectors(draw: st.DrawFn) -> Vector:
     kind = draw(st.sampled_from("NSTL"))
     if kind == "N":
         numbers = [
-            Number(
-                element, draw(any_text), draw(finite), format=draw(any_text), min=draw(finite), max=draw(finite)
-            )
+            Number(element, draw(any_text), draw(finite), format=draw(any_text), min=draw(finite), max=draw(finite))
             for element in names
         ]
         return NumberVector(name, label, group, numbers, state=state, timeout=draw(st.integers(0, 100)))
@@ -292,9 +284,7 @@ def test_messages_have_the_form_of_libindi_s_own_driver(tmp_path: Path) -> None:
                     ours.value = float(value_of(element))
                     if element.get("min") is not None:
                         ranges = True
-                        ours.min, ours.max, ours.step = (
-                            float(element.get(k, "")) for k in ("min", "max", "step")
-                        )
+                        ours.min, ours.max, ours.step = (float(element.get(k, "")) for k in ("min", "max", "step"))
                 elif isinstance(ours, Switch):
                     ours.on = value_of(element).strip() == "On"
             same_form(writer.update(device, vector, message, ranges=ranges), theirs)
@@ -307,103 +297,3 @@ def test_messages_have_the_form_of_libindi_s_own_driver(tmp_path: Path) -> None:
     # The test is worth nothing if libindi did not say all of these.
     assert seen >= {"defNumberVector", "defSwitchVector", "defTextVector", "setNumberVector", "setSwitchVector"}
     assert seen >= {"delProperty", "ranges", "values"}
-
-
-# --- Output ---------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def pipe() -> Iterator[tuple[int, int]]:
-    read_end, write_end = os.pipe()
-    try:
-        yield read_end, write_end
-    finally:
-        for fd in (read_end, write_end):
-            with contextlib.suppress(OSError):
-                os.close(fd)
-
-
-def test_each_message_leaves_in_one_write() -> None:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs:
-        output = Output(ours.fileno())
-        vector = NumberVector("N", "n", "G", [Number(f"E{n}", "e" * 50) for n in range(60)])
-        messages = [
-            writer.definition("D", vector),
-            writer.update("D", vector, ranges=True),
-            writer.deletion("D", "N"),
-            writer.message("D", "hello"),
-        ]
-        for data in messages:
-            output.write(data)
-        theirs.settimeout(5)
-        assert [theirs.recv(1 << 20) for _ in messages] == messages  # a packet is a write
-
-
-def test_a_write_that_was_cut_short_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[bytes] = []
-
-    def short_write(fd: int, data: bytes) -> int:
-        written.append(data[:7])
-        return len(written[-1])
-
-    monkeypatch.setattr(os, "write", short_write)
-    Output(1).write(b"<message device='D' message='hello'/>")
-    assert b"".join(written) == b"<message device='D' message='hello'/>"
-
-
-def test_messages_of_several_threads_do_not_mix() -> None:
-    with pipe() as (read_end, write_end):
-        output = Output(write_end)
-        messages = [writer.message("D", f"{n} " * 20000) for n in range(4)]  # larger than a pipe holds
-        threads = [threading.Thread(target=output.write, args=(data,), daemon=True) for data in messages]
-        for thread in threads:
-            thread.start()
-        total = sum(map(len, messages))
-        received = b""
-        while len(received) < total and select.select([read_end], [], [], 10)[0]:
-            received += os.read(read_end, 1 << 20)
-        for thread in threads:
-            thread.join(10)
-    assert len(received) == total
-    assert all(data in received for data in messages)
-
-
-def test_a_reader_that_is_gone_closes_the_output_and_is_no_error() -> None:
-    with pipe() as (read_end, write_end):
-        os.close(read_end)
-        output = Output(write_end)
-        closed = [output.closed]
-        for _ in range(2):
-            output.write(b"<message/>")
-            closed.append(output.closed)
-    assert closed == [False, True, True]
-
-
-def test_nothing_is_written_any_more_once_the_output_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-
-    def broken(fd: int, data: bytes) -> int:
-        calls.append(data)
-        raise BrokenPipeError
-
-    monkeypatch.setattr(os, "write", broken)
-    output = Output(1)
-    output.write(b"one")
-    output.write(b"two")
-    assert calls == [b"one"]
-
-
-def test_a_full_pipe_that_does_not_block_is_waited_for() -> None:
-    with pipe() as (read_end, write_end):
-        os.set_blocking(write_end, False)
-        output = Output(write_end)
-        data = writer.message("D", "x" * 500_000)
-        thread = threading.Thread(target=output.write, args=(data,), daemon=True)
-        thread.start()
-        received = b""
-        while len(received) < len(data) and select.select([read_end], [], [], 10)[0]:
-            received += os.read(read_end, 4096)
-        thread.join(10)
-    assert received == data
-    assert not output.closed

@@ -446,17 +446,6 @@ def test_what_looks_as_indiserver_writes_it_is_read_as_any_other(
     assert read(data) == in_pieces(data)
 
 
-def test_what_indiserver_writes_is_read_the_shorter_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Reader, "_step", lambda self, events: pytest.fail("read the long way"))
-    elements = (("A", "7"), ("B", "-0:30"))
-    assert read(as_indiserver_writes("Number", "D 1", "N", elements).encode()) == [
-        NewVector("Number", "D 1", "N", elements)
-    ]
-    assert read(as_indiserver_writes("Switch", "D", "S", (("A", "On"),)).encode()) == [
-        NewVector("Switch", "D", "S", (("A", "On"),))
-    ]
-
-
 def test_a_message_that_is_as_long_as_may_be_is_read_as_any_other() -> None:
     elements = [(f"E{number}", "1") for number in range(MAX_ELEMENTS + 5)]
     for count in (10, 15, 20, MAX_ELEMENTS, MAX_ELEMENTS + 1):
