@@ -107,9 +107,11 @@ class Output:
         if message.kind == "message":
             self._keep_text(message.device, message.text)
             return
-        # A set with ranges and one without are kept both: newer values must not take back a new range.
+        # A set with ranges and one without are kept both: newer values must not take back a new range. A set stays also
+        # where the property is defined again: clients that know it already take no notice of that.
         kind = "set with ranges" if message.ranges else message.kind
-        for replaced in (kind,) if message.kind == "set" else (kind, "def", "set", "set with ranges"):
+        needless = {"set": (kind,), "del": ("del", "def", "set", "set with ranges")}
+        for replaced in needless.get(message.kind, ()):
             old = self._waiting.pop((replaced, message.device, message.name), None)
             if old is not None and old.text:
                 self._keep_text(old.device, old.text)
