@@ -76,6 +76,11 @@ class FocusDaemon:
             **self._focusers.status(),
         }
 
+    def report_details(self) -> dict[str, object]:
+        """What `focus watch` shows besides the status; for anyone."""
+        control = self._is_allowed(Pyro4.current_context.client_sock_addr)
+        return {"control": control, "channels": self._focusers.details()}
+
     def temperature_labels(self) -> dict[str, str]:
         """What to call the temperature probes; for anyone."""
         return self._labels
