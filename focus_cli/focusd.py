@@ -13,7 +13,6 @@ from __future__ import annotations
 import datetime
 import faulthandler
 import functools
-import ipaddress
 import os
 import signal
 import socket
@@ -204,7 +203,7 @@ def _serve(config: Config, config_path: str, daemon: Daemon, machines: list[str]
         focusers = Focusers(config, client, log)
         focusers.wait_until_known(START_S)
         labels = {name: probe.label for name, probe in config.temperature_probes.items()}
-        control = {ipaddress.ip_address(address) for address in machines}
+        control = {address_of((address,)) for address in machines}
         pyro.register(FocusDaemon(focusers, control, labels), daemon.name)
         Listener(pyro, control.__contains__, log).start()
         log.info(
@@ -244,10 +243,10 @@ def _run(arguments: list[str]) -> int:
         daemon = directory.daemon(config.daemon)
         machines = [directory.machine(name) for name in config.control_machines]
         device_names(config)
+        observatory = directory.log()
     except ConfigError as error:
         print(f"focusd: {error}", file=sys.stderr)
         return 1
-    observatory = directory.log()
     stream = _keep_chatter_out()
     problem = _serve(config, path, daemon, machines, Log(config.log_name, observatory, cast(TextIO, stream)), stream)
     if problem:

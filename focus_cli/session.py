@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 CONFIG_VARIABLE = "FOCUSD_CONFIG_PATH"
 CONFIG_FOLDER = "/etc/focusd"
 ANSWER_S = 5.0
+
+
 class UsageError(Exception):
     """The arguments are not the command's."""
 
