@@ -4,6 +4,7 @@
 focus.py      the command line; a Pyro client, knows nothing of INDI
 session.py    its configuration and connections; commands.py, manual.py   what the commands do, and what is told of them
 moving.py     a move, from its order to its end; progress.py   the bar meanwhile; show.py   the status for people
+watch.py, watch_view.py, terminal.py   the live view: its loop, what it shows, keys; signals.py   sleeping for signals
 doctor.py, doctor_port.py, doctor_network.py, finding.py   what usually is wrong
 streams.py    standard streams that may be closed or full
 focusd.py     the Pyro object, who may call it, and the process around it

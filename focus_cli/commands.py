@@ -135,12 +135,20 @@ def print_status(session: Session, arguments: list[str]) -> int:
     return codes.SUCCEEDED
 
 
+def watch(session: Session, arguments: list[str]) -> int:
+    """`watch`"""
+    from .watch import run
+
+    return run(session, arguments)
+
+
 FUNCTIONS: dict[str, Function] = {
     "set": set_position,
     "offset": offset_position,
     "stop": stop,
     "status": print_status,
     "json": print_json,
+    "watch": watch,
     "fans": enable_fans,
     "zero": zero,
     "init": initialize,

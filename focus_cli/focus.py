@@ -15,7 +15,7 @@ from . import codes
 from .commands import FUNCTIONS, Function
 from .manual import COMMANDS, details, overview
 from .moving import HungUp
-from .session import Session, UsageError, config_path
+from .session import CommandError, Session, UsageError, config_path
 from .streams import guarded
 
 
@@ -49,7 +49,7 @@ def _run_command(name: str, arguments: list[str]) -> int:
         path = config_path()
         session = Session(path, load(path))
         code = _call(FUNCTIONS[name], session, arguments)
-    except ConfigError as error:
+    except (ConfigError, CommandError) as error:
         print(f"{_script()}: {error}", file=sys.stderr)
         return codes.FAILED
     except UsageError:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import datetime
 import faulthandler
 import functools
-import ipaddress
 import os
 import signal
 import socket
@@ -75,6 +74,11 @@ class FocusDaemon:
             "software_version": __version__,
             **self._focusers.status(),
         }
+
+    def report_details(self) -> dict[str, object]:
+        """What `focus watch` shows besides the status; for anyone."""
+        control = self._is_allowed(Pyro4.current_context.client_sock_addr)
+        return {"control": control, "channels": self._focusers.details()}
 
     def temperature_labels(self) -> dict[str, str]:
         """What to call the temperature probes; for anyone."""
@@ -199,7 +203,7 @@ def _serve(config: Config, config_path: str, daemon: Daemon, machines: list[str]
         focusers = Focusers(config, client, log)
         focusers.wait_until_known(START_S)
         labels = {name: probe.label for name, probe in config.temperature_probes.items()}
-        control = {ipaddress.ip_address(address) for address in machines}
+        control = {address_of((address,)) for address in machines}
         pyro.register(FocusDaemon(focusers, control, labels), daemon.name)
         Listener(pyro, control.__contains__, log).start()
         log.info(
@@ -239,10 +243,10 @@ def _run(arguments: list[str]) -> int:
         daemon = directory.daemon(config.daemon)
         machines = [directory.machine(name) for name in config.control_machines]
         device_names(config)
+        observatory = directory.log()
     except ConfigError as error:
         print(f"focusd: {error}", file=sys.stderr)
         return 1
-    observatory = directory.log()
     stream = _keep_chatter_out()
     problem = _serve(config, path, daemon, machines, Log(config.log_name, observatory, cast(TextIO, stream)), stream)
     if problem:

@@ -39,6 +39,9 @@ class Focusers:
         }
         self._port = config.serial_port
         self._probes = list(config.temperature_probes)
+        self._probe_of = {
+            probe.channel: name for name, probe in config.temperature_probes.items() if probe.channel is not None
+        }
         self._client = client
         self._log = log
         self._kept: set[Channel] = set()
@@ -67,6 +70,28 @@ class Focusers:
                     report[f"current_steps_{number}"] = state.current
                     report[f"moving_{number}"] = state.status == codes.MOVING
             return report
+
+    def details(self) -> list[dict[str, object]]:
+        """Of each channel what `status` does not say; `lowest` and `highest` are None while it is offline."""
+        with self._client.changed:
+            return [self._details(channel) for channel in self.channels.values()]
+
+    def _details(self, channel: Channel) -> dict[str, object]:
+        state = channel.state()
+        online = state.status != codes.OFFLINE
+        link = channel.vector("FOCUS_LINK_INFO")
+        said_s, said = self._client.said.get(channel.device, (0.0, ""))
+        return {
+            "channel": channel.number,
+            "device": channel.device,
+            "lowest": state.low if online else None,
+            "highest": state.high if online else None,
+            "link": str(link.values.get("LINK", "")) if link is not None else "not connected",
+            "position": str(link.values.get("POSITION", "")) if link is not None else "",
+            "probe": self._probe_of.get(channel.number),
+            "message": said,
+            "message_time": said_s,
+        }
 
     def _temperatures(self) -> dict[str, float | None]:
         measured = self.channels[1].vector("TEMPERATURES")

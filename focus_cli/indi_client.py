@@ -100,6 +100,8 @@ class IndiClient:
         self.closed = False
         self._host, self._port, self._devices, self._log = host, port, devices, log
         self._vectors: dict[str, dict[str, Vector]] = {}
+        self.said: dict[str, tuple[float, str]] = {}
+        """By device, when its last message for people came (s, Unix time), and its text."""
         self._events = 0
         self._requests: list[Request] = []
         self._refusals: set[tuple[str, str]] = set()
@@ -296,6 +298,7 @@ class IndiClient:
             ("[INFO] ", self._log.info),
         ):
             if text.startswith(tag):
+                self.said[device] = (time.time(), text[len(tag) :])
                 write(f"{device}: {text[len(tag) :]}")
 
     def report(self, error: Exception) -> None:

@@ -86,6 +86,14 @@ COMMANDS: dict[str, Command] = {
             (("focus json | jq .current_steps_1", "the position of channel 1"),),
         ),
         Command(
+            "watch",
+            "[<small step> <large step>]",
+            "show all channels live, with keys to step and stop them",
+            "←/→ (or i/o) step the selected channel in and out, Page Down/Up (or I/O) by the large step; digits, Tab "
+            "and ↑/↓ select; the space bar stops everything at once; q ends. The steps are 10 and 100 unless given.",
+            (("focus watch", "a live view"), ("focus watch 5 50", "with smaller steps")),
+        ),
+        Command(
             "fans",
             "(enable|disable)",
             "turn the OTA fans on or off",

@@ -13,19 +13,17 @@ What happens then is what the user can be taken to want:
 from __future__ import annotations
 
 import math
-import os
-import select
 import signal
 import sys
 import threading
 import time
-from types import TracebackType
 from typing import Any, Callable, NamedTuple
 
 from . import codes
 from .progress import Display
 from .session import Session
 from .show import Status, channel_state, on_terminal
+from .signals import Signals
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 LEAVES = (signal.SIGHUP,)
@@ -40,46 +38,6 @@ REFUSED_WITHIN_S = 0.1
 
 class HungUp(Exception):
     """SIGHUP came: the process is to end by it, and the motor goes on."""
-
-
-class Signals:
-    """The signals that end the waiting, and other threads' calls, as something that the main thread can sleep for."""
-
-    def __enter__(self) -> Signals:
-        self._read, self._write = os.pipe()
-        os.set_blocking(self._write, False)
-        # Not by exceptions from handlers: those come anywhere, and only when the main thread happens to run.
-        self._wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        self._handlers = {
-            number: signal.signal(number, lambda *_: None)
-            for number in (*STOPS, *LEAVES)
-            if signal.getsignal(number) is not signal.SIG_IGN  # as nohup and shells leave it
-        }
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        signal.set_wakeup_fd(self._wakeup)
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        # The pipe stays: the thread of a call that never returned may yet write to it.
-
-    def wake(self) -> None:
-        """From another thread: there is something to see."""
-        try:
-            os.write(self._write, b"\0")
-        except BlockingIOError:
-            pass  # it has enough to wake up for
-
-    def wait(self, timeout_s: float | None = None) -> int:
-        """Sleep; returns the number of a signal, or 0."""
-        try:
-            if select.select([self._read], [], [], timeout_s)[0]:
-                return os.read(self._read, 1)[0]
-        except InterruptedError:
-            pass
-        return 0
 
 
 class Call:
@@ -166,7 +124,7 @@ def move(session: Session, channel: int, order: Callable[[Any], int], patience: 
     """Give the order and wait for its end; returns a code. Raises what the call does, or HungUp."""
     end_s = None if patience.timeout_s is None else time.monotonic() + patience.timeout_s
     drawn = patience.wait and on_terminal()
-    with Signals() as signals, Display(session, channel if drawn else 0) as display:
+    with Signals(*STOPS, *LEAVES) as signals, Display(session, channel if drawn else 0) as display:
         call = Call(session, order, signals)
         follower = Follower(session, signals) if drawn or not patience.wait else None
         while True:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,14 @@ if TYPE_CHECKING:
 CONFIG_VARIABLE = "FOCUSD_CONFIG_PATH"
 CONFIG_FOLDER = "/etc/focusd"
 ANSWER_S = 5.0
+
+
 class UsageError(Exception):
     """The arguments are not the command's."""
+
+
+class CommandError(Exception):
+    """A command cannot be carried out; str() is one line for people."""
 
 
 class Session:
@@ -31,23 +38,33 @@ class Session:
         self._path = path
         self._config = config
         self.channels = range(1, config.channels + 1)
+        self.name = config.daemon
+        self._uri = ""
+        self._lock = threading.Lock()
 
     @contextmanager
     def focusd(self, timeout_s: float | None = ANSWER_S) -> Iterator[Any]:
         """A Pyro proxy of focusd, whose calls may take `timeout_s`; None: as long as they like."""
-        import Pyro4
-
-        from . import literals
-        from .directory import Directory
         from .net import watch_peer
 
-        literals.install()
-        with Pyro4.Proxy(Directory(self._path).daemon(self._config.daemon).uri) as proxy:
+        with self._lock:  # what it sets up is the whole process's, and threads connect at the same time
+            uri = self._uri = self._uri or self._look_up()
+        import Pyro4
+
+        with Pyro4.Proxy(uri) as proxy:
             proxy._pyroTimeout = ANSWER_S
             proxy._pyroBind()
             proxy._pyroTimeout = timeout_s
             watch_peer(proxy._pyroConnection.sock)
             yield proxy
+
+    def _look_up(self) -> str:
+        """Where focusd is. Raises ConfigError."""
+        from . import literals
+        from .directory import Directory
+
+        literals.install()
+        return Directory(self._path).daemon(self._config.daemon).uri
 
     def channel(self, arguments: list[str], others: int = 0) -> tuple[int, list[str]]:
         """The channel that `arguments` begin with, and the `others` arguments that follow. Raises UsageError.

@@ -284,8 +284,8 @@ def own_surroundings() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as home, mock.patch.dict(os.environ, {"HOME": home}):
         for name in [name for name in os.environ if name.startswith("INDI")]:
             del os.environ[name]
-        with mock.patch("indi_multifocus.driver.list_ports", return_value=["{path}"]):
-            with mock.patch("indi_multifocus.driver.BY_ID", f"{home}/none"):
+        with mock.patch("indi_multifocus.link_settings.list_ports", return_value=["{path}"]):
+            with mock.patch("indi_multifocus.link_settings.BY_ID", f"{home}/none"):
                 yield Path(home)
 
 
@@ -319,6 +319,8 @@ def find_saved(client: Client, device: str, path: Path) -> dict[str, str]:
     """When the settings of a device are saved. It has just connected."""
 
     def held() -> dict[str, ElementTree.Element]:
+        # Files are written one after the other, and a zero is answered when its own is on the disk.
+        client.set(device, "FOCUS_SYNC", "Number", {"FOCUS_SYNC_VALUE": "0"})
         return {str(vector.get("name")): vector for vector in ElementTree.parse(path).getroot()}
 
     on_connecting = held()

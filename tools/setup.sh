@@ -39,6 +39,8 @@ missing() {
 import os.path, sys, sysconfig
 sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))
 ' || echo "python$version-dev"
+    # Not needed to run anything: the tests of `focus watch` type into it.
+    command -v tmux >/dev/null || echo tmux
     if ! command -v cc >/dev/null; then
         echo gcc
         echo libc6-dev

@@ -12,10 +12,7 @@ that program; `limits`, `labels`, `indi_host`, `indi_port` and a probe's `channe
 
 from __future__ import annotations
 
-import errno
-import math
 import os
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NoReturn, Optional, Union, get_args, get_origin
 
@@ -25,25 +22,21 @@ from msgspec import Meta, Struct
 from ..controller.protocol import MAX_STEPS
 from .device_name import CONTROL, EXPECTED, check_device_name
 from .driver_settings import Probe
-from .regular_file import read_regular_file
+from .host_name import HOST_NAME
+from .json_object import ConfigError, load_object, parse_object, plain, shown
 
-MAX_SIZE = 262144
-"""Largest file that is read, in bytes; the documented one has about 300."""
+__all__ = ["MAX_STEPS", "Config", "ConfigError", "Probe", "load", "parse"]
 
 Path = Union[str, "os.PathLike[str]"]
 
-Text = Annotated[str, Meta(pattern=rf"^[^{CONTROL}]*[^{CONTROL} ][^{CONTROL}]*\Z")]
-Host = Annotated[str, Meta(pattern=rf"^[^{CONTROL} /]+\Z")]
+Text = Annotated[str, Meta(pattern=rf"^ *[^{CONTROL} ][^{CONTROL}]*\Z", max_length=1000)]
+Host = Annotated[str, Meta(pattern=HOST_NAME)]
 Address = Annotated[str, Meta(pattern=r"^[0-9A-Fa-f]{16}\Z")]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Baud = Literal[1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 230400]
 Channel = Annotated[int, Meta(ge=1, le=9)]
 TcpPort = Annotated[int, Meta(ge=1, le=65535)]
 Steps = Annotated[int, Meta(ge=-MAX_STEPS, le=MAX_STEPS)]
-
-
-class ConfigError(Exception):
-    """The configuration cannot be used; str() is one line: file, key, value, and what is expected."""
 
 
 class _ProbeEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -102,7 +95,7 @@ _EXPECTED = {
     "limits": 'lowest and highest steps by channel, like {"1": [-500, 20000]}, are expected',
     "labels": 'names by channel, like {"1": "RASA 1"}, are expected',
     "temperature_probes": f'probes by name, like {{"rasa1": {_A_PROBE}}}, are expected',
-    "indi_host": "the name or address of the machine that runs indiserver is expected",
+    "indi_host": "the name or IPv4 address of the machine that runs indiserver is expected",
     "indi_port": "a port number from 1 to 65535 is expected",
 }
 _EXPECTED_LIMITS = f"[lowest, highest] in whole steps from -{MAX_STEPS} to {MAX_STEPS} is expected"
@@ -121,15 +114,10 @@ def load(path: Path) -> Config:
     """
     name = os.fspath(path)
     try:
-        data = read_regular_file(name, MAX_SIZE + 1)
+        entries = load_object(name)
     except FileNotFoundError:
-        raise ConfigError(f"{_plain(name)}: there is no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        reason = error.strerror if isinstance(error, OSError) else None
-        if isinstance(error, OSError) and error.errno == errno.EINVAL:
-            raise ConfigError(f"{_plain(name)}: {reason}; a JSON file is expected") from None
-        raise ConfigError(f"{_plain(name)}: the file cannot be read: {reason or error}") from None
-    return parse(data, name)
+        raise ConfigError(f"{plain(name)}: there is no such file") from None
+    return _Parser(name).parse(entries)
 
 
 def parse(data: bytes, name: str) -> Config:
@@ -138,56 +126,22 @@ def parse(data: bytes, name: str) -> Config:
     Raises:
         ConfigError: the same as `load`.
     """
-    return _Parser(name).parse(data)
+    return _Parser(name).parse(parse_object(data, name))
 
 
 class _Parser:
     """One file being checked; it knows what errors are to call the file."""
 
     def __init__(self, name: str) -> None:
-        self._name = _plain(name)
+        self._name = plain(name)
 
-    def parse(self, data: bytes) -> Config:
-        values = self._fields(Config, self._entries(data), _EXPECTED, ())
+    def parse(self, entries: dict[str, Any]) -> Config:
+        values = self._fields(Config, entries, _EXPECTED, ())
         channels = values.setdefault("channels", 2)
         values["limits"] = self._limits(values.get("limits", {}), channels)
         values["labels"] = self._labels(values.get("labels", {}), channels)
         values["temperature_probes"] = self._probes(values.get("temperature_probes", {}), channels)
         return Config(**values)
-
-    # From bytes to entries
-
-    def _entries(self, data: bytes) -> dict[str, Any]:
-        if len(data) > MAX_SIZE:
-            self._fail(f"the file is larger than {MAX_SIZE} bytes, which no configuration is")
-        data = data[3:] if data.startswith(b"\xef\xbb\xbf") else data  # the mark of editors on Windows
-        try:
-            text = data.decode("utf-8")
-            # float_hook: a number that is too large becomes infinite, and is then refused under its key.
-            entries = msgspec.json.Decoder(float_hook=float).decode(data)
-        except UnicodeDecodeError as error:
-            self._fail(f"{_place(data, error.start)}: this is not UTF-8 text")
-        except RecursionError:
-            self._fail("broken JSON: brackets within brackets within brackets")
-        except msgspec.ValidationError:
-            self._fail("a number in it has thousands of digits")
-        except msgspec.DecodeError as error:
-            self._broken(data, str(error))
-        if not isinstance(entries, dict):
-            self._wrong((), entries, 'an object {"key": value, …} is expected')
-        duplicate = _duplicate_key(text)
-        if duplicate is not None:
-            self._fail(f"{_plain(duplicate)}: this key is there twice")
-        return entries
-
-    def _broken(self, data: bytes, reason: str) -> NoReturn:
-        found = re.fullmatch(r"JSON is malformed: (.*) \(byte (\d+)\)", reason)
-        if not found:  # "Input data was truncated"
-            self._fail(f"{_place(data, len(data.rstrip()))}: broken JSON: it ends too early")
-        at = int(found[2])
-        if data[at : at + 1] in (b"#", b"/"):
-            self._fail(f"{_place(data, at)}: broken JSON: comments are not part of it")
-        self._fail(f"{_place(data, at)}: broken JSON: {found[1]}")
 
     # From entries to values
 
@@ -262,45 +216,19 @@ class _Parser:
                 self._wrong((*where, "channel"), probe.channel, known)
             for other, there in probes.items():
                 if there.address == probe.address:
-                    self._wrong((*where, "address"), probe.address, f"the probe {_plain(other)} has it too")
+                    self._wrong((*where, "address"), probe.address, f"the probe {plain(other)} has it too")
                 if there.channel == probe.channel is not None:
-                    self._wrong((*where, "channel"), probe.channel, f"the probe {_plain(other)} is there")
+                    self._wrong((*where, "channel"), probe.channel, f"the probe {plain(other)} is there")
             probes[name] = probe
         return probes
 
     # What is wrong
 
     def _wrong(self, where: tuple[str, ...], value: object, expected: str) -> NoReturn:
-        self._fail(": ".join([*([_dotted(where)] if where else []), _shown(value), expected]))
+        self._fail(": ".join([*([_dotted(where)] if where else []), shown(value), expected]))
 
     def _fail(self, reason: str) -> NoReturn:
         raise ConfigError(f"{self._name}: {reason}")
-
-
-_STRING_OR_BRACE = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:)?|[{}]')
-
-
-def _duplicate_key(text: str) -> str | None:
-    """A key that an object in `text` (valid JSON) has twice; readers of JSON take the last one in silence."""
-    objects: list[set[str]] = []
-    for found in _STRING_OR_BRACE.finditer(text):
-        if found[0] == "{":
-            objects.append(set())
-        elif found[0] == "}":
-            objects.pop()
-        elif found[2] is not None:
-            key = str(msgspec.json.decode(f'"{found[1]}"'))
-            if key in objects[-1]:
-                return key
-            objects[-1].add(key)
-    return None
-
-
-def _place(data: bytes, at: int) -> str:
-    """Line and column of a byte, counted from 1, in characters."""
-    before = data[:at].decode("utf-8", "replace")
-    line = before.count("\n") + 1
-    return f"line {line}, column {len(before) - before.rfind(chr(10))}"
 
 
 def _suggestion(key: str, keys: list[str]) -> str:
@@ -311,18 +239,4 @@ def _suggestion(key: str, keys: list[str]) -> str:
 
 
 def _dotted(where: tuple[str, ...]) -> str:
-    return ".".join(_plain(part) for part in where)
-
-
-def _plain(text: str) -> str:
-    """A name of somebody's choice, fit for one line of text."""
-    return text if text.isprintable() and 0 < len(text) <= 200 else _shown(text)
-
-
-def _shown(value: object) -> str:
-    """A value as it would stand in the file, cut when it is long."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "a number that is too large"
-    shown = msgspec.json.encode(value).decode("utf-8", "replace")
-    shown = "".join(character if character.isprintable() else "?" for character in shown)
-    return shown if len(shown) <= 60 else f"{shown[:57]}…"
+    return ".".join(plain(part) for part in where)

@@ -137,9 +137,12 @@ def test_a_controller_that_says_nothing_sensible_is_told_to_stop_at_once(
                 lambda: any(said[1:4] == (ONE, ABORT, "Ok") for said in client.said[since:]),  # noqa: B023
                 "the end of the abort",
             )
-            client.wait_state(ONE, "FOCUS_LINK", "Ok")
-            client.wait(lambda: client.state(ONE, ABSOLUTE) == "Idle", f"the rest of the motor of one that {what}")
-            client.move_and_wait(1, round(client.position(1)) - 5)
+            client.wait(lambda: client.value(ONE, "FOCUS_LINK", "LINK") == "Ok", "the link to be back")
+            # It may have been without power meanwhile, for all that the driver knows.
+            client.wait(lambda: client.state(ONE, ABSOLUTE) in ("Idle", "Alert"), f"the stop of one that {what}")
+            assert client.position(1) == simulator.position(1)
+            client.new(ONE, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": simulator.position(1)})
+            client.wait_state(ONE, ABSOLUTE, "Ok")
 
 
 # The client
@@ -226,4 +229,4 @@ def test_a_slow_disk_delays_neither_a_move_nor_a_stop(
         assert not any(said[1:4] == synced for said in client.said[since:]), "it is not on the disk"
         machine.switch("slow", False)
         client.wait(lambda: any(said[1:4] == synced for said in client.said[since:]), "the answer to the sync")
-        assert client.position(1) == 500
+        client.wait(lambda: client.position(1) == 500, "the new name of the place")

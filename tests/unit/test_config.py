@@ -13,8 +13,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from indi_multifocus.settings.configuration import MAX_SIZE, Config, ConfigError, load, parse
+from indi_multifocus.settings.configuration import Config, ConfigError, load, parse
 from indi_multifocus.settings.driver_settings import Probe
+from indi_multifocus.settings.json_object import MAX_SIZE
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENTED: dict[str, Any] = {
@@ -173,7 +174,10 @@ def test_a_key_like_no_other_is_answered_with_all_there_are() -> None:
         ("limits", [0, 100], '[0,100]: lowest and highest steps by channel, like {"1": [-500, 20000]}, are'),
         ("labels", "RASA", '"RASA": names by channel, like {"1": "RASA 1"}, are expected'),
         ("temperature_probes", [], '[]: probes by name, like {"rasa1": {"label": "RASA 1", "address": "28'),
-        ("indi_host", "a b", '"a b": the name or address of the machine that runs indiserver is expected'),
+        ("indi_host", "a b", '"a b": the name or IPv4 address of the machine that runs indiserver is expected'),
+        *(("indi_host", host, f'"{host}": the name or IPv4 ') for host in ("a..b", "a.b.", "-a", "ä", "::1", "")),
+        ("indi_host", "x" * 64, f'"{"x" * 56}…: the name or IPv4 address'),
+        ("daemon", "a" * 200_000 + "\n", f'"{"a" * 56}…: the daemon\'s name'),
         ("indi_port", 65536, "65536: a port number from 1 to 65535 is expected"),
     ],
 )
@@ -280,7 +284,7 @@ def test_probes_without_a_channel_do_not_contend_for_one() -> None:
         ("null", 'null: an object {"key": value, …} is expected'),
         ('{"daemon": "a", "channels": 1, "daemon": "b"}', "daemon: this key is there twice"),
         ('{"limits": {"1": [0, 1], "\\u0031": [0, 2]}}', "1: this key is there twice"),
-        (" " * (MAX_SIZE + 1), f"the file is larger than {MAX_SIZE} bytes, which no configuration is"),
+        (" " * (MAX_SIZE + 1), f"the file is larger than {MAX_SIZE} bytes, which none of these is"),
     ],
 )
 def test_a_file_that_is_no_JSON_object_is_refused_with_the_place(text: str | bytes, complaint: str) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,28 +124,108 @@ def test_an_unknown_name_says_what_is_known_and_where_to_add_it(config: str, nam
         assert "registry.json" in text
 
 
+DAEMON = {"name": "my_daemon", "host": "FocusPC", "port": 9100}
+
+
+def daemon(**changes: Any) -> dict[str, Any]:
+    return {"daemons": {"a": {**DAEMON, **changes}}}
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("{", "broken JSON"),
-        (b"\xff".decode("latin-1"), "broken JSON"),
-        ([], '{"daemons": {…}, "machines": {…}} is expected'),
-        ({"deamons": {}}, '{"daemons": {…}, "machines": {…}} is expected'),
-        ({"daemons": []}, "daemons: an object by name is expected"),
-        ({"daemons": {"a": 1}}, "daemons.a: "),
-        ({"daemons": {"a": {"name": "x", "host": "y"}}}, "daemons.a: "),
-        ({"daemons": {"a": {"name": "", "host": "y", "port": 1}}}, "daemons.a.name: ''"),
-        ({"daemons": {"a": {"name": "x", "host": 5, "port": 1}}}, "daemons.a.host: 5"),
-        ({"daemons": {"a": {"name": "x", "host": "y", "port": 0}}}, "daemons.a.port: 0"),
-        ({"daemons": {"a": {"name": "x", "host": "y", "port": True}}}, "daemons.a.port: True"),
-        ({"machines": {"a": "somewhere"}}, "machines.a: 'somewhere': an IP address is expected"),
-        ({"machines": {"a": 5}}, "machines.a: 5"),
+        ("{", "line 1, column 2: broken JSON: it ends too early"),
+        (b"\xff".decode("latin-1"), "line 1, column 1: broken JSON: "),
+        ([], '[]: an object {"key": value, …} is expected'),
+        ('{"daemons": ' + "[" * 100_000 + "]" * 100_000 + "}", "broken JSON: brackets within brackets"),
+        ('{"daemons": ' + "[" * 300 + "]" * 300 + "}", "daemons: [[[["),
+        ('{"machines": {}, "machines": {}}', "machines: this key is there twice"),
+        (" " * 300_000, "the file is larger than 262144 bytes"),
+        ({"deamons": {}}, 'deamons: {}: there is no such key; {"daemons": {…}, "machines": {…}} is expected'),
+        ({"daemons": []}, 'daemons: []: {"daemons": {…}, "machines": {…}} is expected'),
+        (
+            {"daemons": {"a": 1}},
+            'daemons.a: 1: {"name": "my_focus_daemon", "host": "FocusPC", "port": ',
+        ),
+        ({"daemons": {"a": {"name": "x", "host": "y"}}}, 'daemons.a: {"name":"x","host":"y"}: '),
+        ({"daemons": {"a\nb": 1}}, r'daemons."a\nb": 1: '),
+        (daemon(name=""), 'daemons.a.name: "": the name of its Pyro object is expected'),
+        *((daemon(name=name), "daemons.a.name: ") for name in ("a\nb", "a@b", "a b", "ä", "x" * 201, 5, None)),
+        (daemon(host=5), "daemons.a.host: 5: a name or an address on the network is expected"),
+        *(
+            (daemon(host=host), "daemons.a.host: ")
+            for host in ("", "a..b", "x" * 64, "x." * 130 + "x", "a b", "a\n", "ä")
+        ),
+        *((daemon(port=port), "daemons.a.port: ") for port in (0, True, 65536, "9000", 10**30, 1.5)),
+        ({"machines": {"a": "somewhere"}}, 'machines.a: "somewhere": an IP address is expected'),
+        *(({"machines": {"a": address}}, "machines.a: ") for address in (5, "1.2.3", "fe80::1%eth0", "1.2.3.4\n")),
+        ({"machines": {"a\nb" * 1000: 5}}, r'machines."a\nb'),
     ],
 )
-def test_a_wrong_registry_is_one_line_that_names_it(config: str, content: Any, reason: str) -> None:
+def test_a_wrong_registry_is_one_line_that_names_file_and_key(config: str, content: Any, reason: str) -> None:
     write_registry(config, content)
     with pytest.raises(ConfigError) as caught:
         Directory(config)
-    assert "registry.json: " in str(caught.value)
-    assert reason in str(caught.value)
-    assert "\n" not in str(caught.value)
+    text = str(caught.value)
+    assert text.startswith(str(Path(config).parent / "registry.json") + ": ")
+    assert reason in text
+    assert text.isprintable()
+    assert len(text) < 500
+
+
+@pytest.mark.parametrize("by_link", [False, True])
+@pytest.mark.parametrize("kind", ["FIFO", "folder", "/dev/zero"])
+def test_what_is_no_file_is_not_read(config: str, tmp_path: Path, kind: str, by_link: bool) -> None:
+    registry = tmp_path / "registry.json"
+    thing = tmp_path / "thing" if by_link else registry
+    if kind == "FIFO":
+        os.mkfifo(thing)
+    elif kind == "folder":
+        thing.mkdir()
+    else:
+        thing.symlink_to(kind)
+    if by_link:
+        registry.symlink_to(thing)
+    with pytest.raises(ConfigError, match=r"registry\.json: this is a \w+; a JSON file is expected"):
+        Directory(config)
+
+
+def test_a_host_may_be_the_name_of_a_machine_or_of_one_on_the_network(config: str) -> None:
+    write_registry(
+        config,
+        {
+            "machines": {"My PC": "10.0.0.7"},
+            "daemons": {
+                name: {**DAEMON, "host": host}
+                for name, host in (("a", "My PC"), ("b", "CLASPTCS"), ("c", "focus_pc.example-1.org"), ("d", "fd00::2"))
+            },
+        },
+    )
+    hosts = [Directory(config).daemon(name).host for name in "abcd"]
+    assert hosts == ["10.0.0.7", "10.2.6.181", "focus_pc.example-1.org", "fd00::2"]
+
+
+def test_no_more_names_are_told_than_can_be_read(config: str) -> None:
+    write_registry(config, {"machines": {f"machine {number:03}\n": "10.0.0.1" for number in range(500)}})
+    with pytest.raises(ConfigError) as caught:
+        Directory(config).machine("other")
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "reason"),
+    [
+        ("daemons.py", "class a: name, host, port = 'a@b', 'host', 1", r'daemons\.a\.name: "a@b": the name of its'),
+        ("daemons.py", "class a: name, host, port = 'a', 'a..b', 1", r'daemons\.a\.host: "a\.\.b": a name or an'),
+        ("daemons.py", "class a: name, host, port = 'a', 'host', 0", r"daemons\.a\.port: 0: a port number"),
+        ("daemons.py", "1 / 0", " cannot be imported: ZeroDivisionError: division by zero"),
+        ("log.py", "raise ValueError('two\\nlines')", r' cannot be imported: "ValueError: two\\nlines"'),
+    ],
+)
+def test_an_installed_package_that_is_wrong_is_one_line_too(
+    config: str, package: str, tmp_path: Path, file: str, text: str, reason: str
+) -> None:
+    (tmp_path / "site" / Path(*package.split(".")) / file).write_text(text + "\n")
+    with pytest.raises(ConfigError, match=f"^{package}.*{reason}"):
+        print(Directory(config).daemon("a"), Directory(config).log())

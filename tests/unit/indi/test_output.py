@@ -82,6 +82,11 @@ def deleted(name: str) -> Message:
     return Message("del", "D", name, writer.deletion("D", name))
 
 
+def waits(pipe: Pipe) -> bool:
+    """Whether something waits for the reader."""
+    return pipe.output.waiting
+
+
 def said(text: str) -> Message:
     return Message("message", "D", "", writer.message("D", text), text)
 
@@ -107,11 +112,11 @@ def test_a_message_that_does_not_fit_leaves_whole_as_it_is_read(pipe: Pipe) -> N
     long = said("x" * 500_000)
     pipe.output.write(long)
     pipe.output.write(said("short"))
-    assert pipe.output.waiting
+    assert waits(pipe)
     data = pipe.read()
     assert data.startswith(long.data)
     assert [message.get("message") for message in ElementTree.fromstring(b"<s>%s</s>" % data)] == [long.text, "short"]
-    assert not pipe.output.waiting
+    assert not waits(pipe)
     assert not pipe.output.closed
 
 
@@ -169,7 +174,7 @@ def test_the_text_of_an_update_that_is_replaced_is_still_told(pipe: Pipe) -> Non
 def test_at_the_end_it_waits_for_a_slow_reader_but_not_for_one_that_does_not_read(pipe: Pipe) -> None:
     pipe.output.write(said("x" * 500_000))
     pipe.output.drain(0.01)
-    assert pipe.output.waiting, "nobody reads"
+    assert waits(pipe), "nobody reads"
     got: list[bytes] = []
 
     def read() -> None:
@@ -181,7 +186,7 @@ def test_at_the_end_it_waits_for_a_slow_reader_but_not_for_one_that_does_not_rea
     reader.start()
     pipe.output.drain(20.0)
     reader.join(20.0)
-    assert not pipe.output.waiting
+    assert not waits(pipe)
     assert re.fullmatch(rb"<message [^>]*x{500000}\"/>\n", b"".join(got))
 
 
