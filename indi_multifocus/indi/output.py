@@ -110,8 +110,8 @@ class Output:
         # A set with ranges and one without are kept both: newer values must not take back a new range. A set stays also
         # where the property is defined again: clients that know it already take no notice of that.
         kind = "set with ranges" if message.ranges else message.kind
-        needless = {"set": (kind,), "del": ("del", "def", "set", "set with ranges")}
-        for replaced in needless.get(message.kind, ()):
+        needless = ("del", "def", "set", "set with ranges") if message.kind == "del" else (kind,)
+        for replaced in needless:
             old = self._waiting.pop((replaced, message.device, message.name), None)
             if old is not None and old.text:
                 self._keep_text(old.device, old.text)
