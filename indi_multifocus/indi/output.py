@@ -107,10 +107,12 @@ class Output:
         if message.kind == "message":
             self._keep_text(message.device, message.text)
             return
-        # A set with ranges and one without are kept both: newer values must not take back a new range. A set stays also
-        # where the property is defined again: clients that know it already take no notice of that.
+        # A set with ranges and one without are kept both: newer values must not take back a new range.
         kind = "set with ranges" if message.ranges else message.kind
-        needless = ("del", "def", "set", "set with ranges") if message.kind == "del" else (kind,)
+        needless: tuple[str, ...] = (kind,)
+        # A set stays where a property is defined again that clients know already: they take no notice of that.
+        if kind == "del" or (kind == "def" and ("def", message.device, message.name) in self._waiting):
+            needless = (kind, "def", "set", "set with ranges")
         for replaced in needless:
             old = self._waiting.pop((replaced, message.device, message.name), None)
             if old is not None and old.text:
