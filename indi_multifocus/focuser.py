@@ -94,8 +94,11 @@ class Focuser:
         """Offer everything that a connected focuser has. The link is up, and `snapshot` has this channel."""
         self.connected = True
         offered, position = self.properties, self.position
-        for settled in (offered.sync, offered.reverse, offered.motion, offered.relative):
-            settled.state = State.BUSY if settled is self._syncing.vector else State.OK
+        for settled in (offered.sync, offered.motion, offered.relative):
+            settled.state = State.OK
+        offered.reverse.state = State.IDLE  # as libindi's
+        if self._syncing.vector is not None:
+            self._syncing.vector.state = State.BUSY
         position.connect(snapshot, syncing=self._syncing.vector is not None)
         low, high = position.travel
         limit = max_steps(snapshot.generation)

@@ -58,7 +58,8 @@ def device_names(channels: int, labels: Mapping[int, str]) -> dict[int, str]:
         names[channel] = name
     for channel, name in names.items():
         if any(other != channel and names[other] == name for other in names):
-            raise ValueError(f"{PREFIX_VARIABLE}: {_shown(prefix)}: two channels would be named {_shown(name)}")
+            clash = f"two channels would be named {_shown(name)}: another prefix or label is expected"
+            raise ValueError(f"{PREFIX_VARIABLE}: {_shown(prefix)}: {clash}")
     return names
 
 

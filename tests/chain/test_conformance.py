@@ -404,7 +404,7 @@ def test_what_both_define_is_defined_alike(
 
 
 def test_the_ports_of_the_machine_are_offered_as_libindi_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indi_multifocus.driver.list_ports", lambda: ["/dev/ttyUSB7", "/dev/ttyACM3"])
+    monkeypatch.setattr("indi_multifocus.link_settings.list_ports", lambda: ["/dev/ttyUSB7", "/dev/ttyACM3"])
     with DriverInside() as client:
         client.ask(OURS, "DEVICE_PORT_SCAN", {"Scan Ports": "On"})
         client.wait(lambda: client.property(OURS, "SYSTEM_PORTS"), "ports")
