@@ -59,7 +59,7 @@ BENCH := $(CURDIR)/build/bench
 BENCH_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) $(PYTHON))
 
 bench: $(READY)
-	@$(BIN)/python -c "import matplotlib" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[focusd,test,bench]"
+	@$(BIN)/python -c "import matplotlib" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[bench]"
 	@$(MAKE) -s install DESTDIR=/ PREFIX=$(BENCH) INDIDATADIR=$(BENCH)/indi SYSCONFDIR=$(BENCH)/etc PYTHON=$(BENCH_PYTHON)
 	@site=$$($(BENCH_PYTHON) packaging/sitelib.py $(BENCH)); test -d $$site/msgspec || \
 	    $(BIN)/python -m pip --python $(BENCH_PYTHON) install -q --target $$site --upgrade msgspec pyserial
@@ -69,7 +69,7 @@ docs: $(READY)
 	$(BIN)/python -m tools.property_reference
 
 fuzz: $(READY)
-	@$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[focusd,test,fuzz]"
+	@$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[fuzz]"
 	$(BIN)/python -m tools.fuzz
 
 test-packages: $(READY)
@@ -99,7 +99,10 @@ kstars-is-there: $(READY)
 	@for program in kstars Xvfb xdotool import dbus-daemon; do command -v $$program >/dev/null || missing=1; done; \
 	    test -z "$$missing" || $$(test $$(id -u) = 0 || echo sudo) apt-get -q -y install --no-install-recommends \
 	    kstars xvfb xdotool imagemagick dbus breeze-icon-theme
-	@$(BIN)/python -c "import matplotlib" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[focusd,test,bench]"
+	@$(BIN)/python -c "import dbus, matplotlib" 2>/dev/null || { \
+	    pkg-config --exists dbus-1 glib-2.0 && command -v cc >/dev/null || $$(test $$(id -u) = 0 || echo sudo) apt-get \
+	    -q -y install --no-install-recommends gcc libc6-dev pkg-config libdbus-1-dev libglib2.0-dev python3-dev; \
+	    $(BIN)/python -m pip install -q -e ".[kstars]"; }
 
 lint: $(READY)
 	$(BIN)/ruff check .

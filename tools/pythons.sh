@@ -22,7 +22,7 @@ for version in ${PYTHONS:-3.9 3.10 3.11 3.12 3.13 3.14}; do
     [ -e "$folder/ready" ] || {
         "$python" -m venv --clear "$folder" &&
             "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "pip>=21.3" &&
-            "$folder/bin/python" -m pip install --quiet --disable-pip-version-check -e ".[test]" Pyro4 rich &&
+            "$folder/bin/python" -m pip install --quiet --disable-pip-version-check -e ".[focus,test]" &&
             # By itself: what it asks for has to be compiled, and is for other parts of it than focusd uses.
             "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps pyindi-client &&
             touch "$folder/ready"

@@ -129,7 +129,8 @@ class System:
         """README's Install as root: the package is built, installed and used; the driver moves a focuser."""
         for command in block(self.readme, "On Debian or Ubuntu."):
             if not command.startswith(("git clone", "cd ")):
-                self.must("sh", "-c", re.sub(r"^apt (install)?", r"apt-get -y \1", command), cwd="/root/indi_multifocus")
+                command = re.sub(r"^apt ", "apt-get -y ", command)  # noqa: PLW2901
+                self.must("sh", "-c", command, cwd="/root/indi_multifocus")
         used = (
             "indiserver -p 7624 indi_multifocus >/dev/null 2>&1 & "
             "until indi_getprop -t 1 '*.CONNECTION.CONNECT' >/dev/null 2>&1; do sleep 0.2; done; "
