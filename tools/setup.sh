@@ -38,7 +38,7 @@ install() {
     fi
     if [ "$(id -u)" -eq 0 ]; then
         sudo=
-    elif command -v sudo >/dev/null; then
+    elif command -v sudo >/dev/null && sudo -v 2>/dev/null; then
         sudo=sudo
     else
         say "please install as root, then try again: apt-get install $*"
@@ -53,6 +53,7 @@ version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 missing() {
     command -v indiserver >/dev/null && command -v indi_getprop >/dev/null || echo indi-bin
     "$PYTHON" -c 'import venv, ensurepip' 2>/dev/null || echo "python$version-venv"
+    command -v tmux >/dev/null || echo tmux
 }
 # shellcheck disable=SC2046 # the names are to be split
 install $(missing)
