@@ -9,7 +9,7 @@ SOURCES := $(wildcard indi_multifocus focus_cli packaging/python/warwick packagi
 
 .DEFAULT_GOAL := help
 # docs is also a folder.
-.PHONY: help run test coverage test-packages test-kstars kstars-is-there rehearse pictures bench docs faults soak fuzz lint clean setup
+.PHONY: help run test coverage test-packages test-pythons test-systems test-kstars kstars-is-there rehearse pictures bench docs faults soak fuzz lint clean setup
 
 help: ## show this list
 	@echo "make run    serve a simulated controller by INDI on port 7624 and by focusd, until Ctrl-C"
@@ -19,6 +19,8 @@ help: ## show this list
 	@echo "make test   ruff, mypy and all tests"
 	@echo "make coverage   all tests, and what of the code they run"
 	@echo "make test-packages   the tests that build and install: rpm, systemd, udev, INDI Web Manager, several machines"
+	@echo "make test-pythons    the unit tests by Python 3.9 to 3.14 (PYTHONS='3.9 3.14'), where uv or pyenv has them"
+	@echo "make test-systems    make run, make test, packages and pip on fresh Debians (SYSTEMS='bullseye bookworm trixie'; root)"
 	@echo "make faults     thousands of schedules of faults, and the table of docs/reliability.md (FAULT_SECONDS=300)"
 	@echo "make soak       memory over a million status polls, for docs/reliability.md (SOAK_POLLS=1000000 SOAK_CALLS=100000)"
 	@echo "make fuzz       coverage-guided fuzzing of whatever comes in (FUZZ_SECONDS=60 a target)"
@@ -57,7 +59,7 @@ BENCH := $(CURDIR)/build/bench
 BENCH_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) $(PYTHON))
 
 bench: $(READY)
-	@$(BIN)/python -c "import matplotlib" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[focusd,test,bench]"
+	@$(BIN)/python -c "import matplotlib" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[bench]"
 	@$(MAKE) -s install DESTDIR=/ PREFIX=$(BENCH) INDIDATADIR=$(BENCH)/indi SYSCONFDIR=$(BENCH)/etc PYTHON=$(BENCH_PYTHON)
 	@site=$$($(BENCH_PYTHON) packaging/sitelib.py $(BENCH)); test -d $$site/msgspec || \
 	    $(BIN)/python -m pip --python $(BENCH_PYTHON) install -q --target $$site --upgrade msgspec pyserial
@@ -67,12 +69,19 @@ docs: $(READY)
 	$(BIN)/python -m tools.property_reference
 
 fuzz: $(READY)
-	@$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[focusd,test,fuzz]"
+	@$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[fuzz]"
 	$(BIN)/python -m tools.fuzz
 
 test-packages: $(READY)
 	@sh packaging/setup-tests.sh
 	$(BIN)/python -m pytest -m packages $(PYTEST_FLAGS) tests/packaging
+
+test-pythons: $(READY) ## exit status 1 when the tests of one failed
+	@sh tools/pythons.sh
+
+test-systems: $(READY) ## exit status 1 when anything failed
+	@command -v debootstrap >/dev/null || $$(test $$(id -u) = 0 || echo sudo) apt-get -q -y install debootstrap
+	$(BIN)/python -m tools.systems $(SYSTEMS)
 
 KSTARS = $(READY) kstars-is-there
 
@@ -90,7 +99,10 @@ kstars-is-there: $(READY)
 	@for program in kstars Xvfb xdotool import dbus-daemon; do command -v $$program >/dev/null || missing=1; done; \
 	    test -z "$$missing" || $$(test $$(id -u) = 0 || echo sudo) apt-get -q -y install --no-install-recommends \
 	    kstars xvfb xdotool imagemagick dbus breeze-icon-theme
-	@$(BIN)/python -c "import matplotlib" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[focusd,test,bench]"
+	@$(BIN)/python -c "import dbus, matplotlib" 2>/dev/null || { \
+	    pkg-config --exists dbus-1 glib-2.0 && command -v cc >/dev/null || $$(test $$(id -u) = 0 || echo sudo) apt-get \
+	    -q -y install --no-install-recommends gcc libc6-dev pkg-config libdbus-1-dev libglib2.0-dev python3-dev; \
+	    $(BIN)/python -m pip install -q -e ".[kstars]"; }
 
 lint: $(READY)
 	$(BIN)/ruff check .

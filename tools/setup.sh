@@ -29,51 +29,52 @@ if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 9))'; then
     exit 1
 fi
 
-# Debian's names of what is missing. Headers and compiler are for dbus-python, which the INDI client
-# library of focusd asks for and which comes as source only.
-missing() {
-    version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-    command -v indiserver >/dev/null && command -v indi_getprop >/dev/null || echo indi-bin
-    "$PYTHON" -c 'import venv, ensurepip' 2>/dev/null || echo "python$version-venv"
-    "$PYTHON" -c '
-import os.path, sys, sysconfig
-sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))
-' || echo "python$version-dev"
-    # Not needed to run anything: the tests of `focus watch` type into it.
-    command -v tmux >/dev/null || echo tmux
-    if ! command -v cc >/dev/null; then
-        echo gcc
-        echo libc6-dev
-    fi
-    command -v pkg-config >/dev/null || echo pkg-config
-    pkg-config --exists dbus-1 2>/dev/null || echo libdbus-1-dev
-    pkg-config --exists glib-2.0 2>/dev/null || echo libglib2.0-dev
-}
-
-packages=$(missing | tr '\n' ' ')
-if [ -n "$packages" ]; then
+# Install these system packages, which `missing` names, or say which they are.
+install() {
+    [ $# -gt 0 ] || return 0
     if ! command -v apt-get >/dev/null; then
-        say "please install, under your system's names for them, what Debian calls: $packages"
+        say "please install, under your system's names for them, what Debian calls: $*"
         exit 1
     fi
     if [ "$(id -u)" -eq 0 ]; then
         sudo=
-    elif command -v sudo >/dev/null; then
+    elif command -v sudo >/dev/null && sudo -v 2>/dev/null; then
         sudo=sudo
     else
-        say "please install as root, then try again: apt-get install $packages"
+        say "please install as root, then try again: apt-get install $*"
         exit 1
     fi
-    say "installing the system packages $packages"
+    say "installing the system packages $*"
     $sudo apt-get -q update
-    # shellcheck disable=SC2086 # the names are to be split
-    $sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends $packages
-    packages=$(missing | tr '\n' ' ')
-    if [ -n "$packages" ]; then
-        say "installed, but $PYTHON does not find it: $packages (another Python than Debian's?)"
-        exit 1
-    fi
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends "$@"
+}
+
+version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+missing() {
+    command -v indiserver >/dev/null && command -v indi_getprop >/dev/null || echo indi-bin
+    "$PYTHON" -c 'import venv, ensurepip' 2>/dev/null || echo "python$version-venv"
+    command -v tmux >/dev/null || echo tmux
+}
+# shellcheck disable=SC2046 # the names are to be split
+install $(missing)
+left=$(missing)
+if [ -n "$left" ]; then
+    say "installed, but $PYTHON does not find it: $left (another Python than Debian's?)"
+    exit 1
 fi
+
+# Without a wheel of pyindi-client for this Python and this machine it is compiled, which takes these.
+missing_to_compile() {
+    "$PYTHON" -c '
+import os.path, sys, sysconfig
+sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))
+' || echo "python$version-dev"
+    command -v c++ >/dev/null || echo g++ libc6-dev
+    command -v swig >/dev/null || echo swig
+    [ -e /usr/include/libindi/baseclient.h ] || echo libindi-dev
+    [ -e /usr/include/libnova/libnova.h ] || echo libnova-dev
+    [ -e /usr/include/zlib.h ] || echo zlib1g-dev
+}
 
 # A whole environment of the same interpreter is brought up to date; any other is made anew.
 interpreter='import sys; print(sys.version, sys.base_prefix)'
@@ -85,8 +86,16 @@ else
     say "making .venv with $("$PYTHON" -V 2>&1); this takes a minute or two"
     "$PYTHON" -m venv --clear .venv
 fi
+pip() { .venv/bin/python -m pip --quiet --disable-pip-version-check "$@"; }
 # Before 21.3 pip cannot install this project editable.
-.venv/bin/python -m pip install --quiet --disable-pip-version-check "pip>=21.3"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[focusd,test]"
+pip install "pip>=21.3"
+pip install --editable ".[focus,test]"
+# By itself: it asks for dbus-python, which has to be compiled and which focusd does not use.
+if ! pip install --no-deps --only-binary :all: pyindi-client 2>/dev/null; then
+    say "there is no wheel of pyindi-client for $("$PYTHON" -V) on $(uname -m): it is compiled"
+    # shellcheck disable=SC2046
+    install $(missing_to_compile)
+    pip install --no-deps pyindi-client
+fi
 touch "$READY"
 say "done"

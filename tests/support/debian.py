@@ -20,6 +20,7 @@ Part = Union[str, Path]
 MOUNT = """
 root=$1; shift
 mount -t proc proc "$root/proc"
+if [ "$1" = --net ]; then shift; ip link set lo up; fi
 mount --rbind /dev "$root/dev"
 mount -t tmpfs tmpfs "$root/run"
 while [ "$1" != -- ]; do mkdir -p "$root$1"; mount --bind "$1" "$root$1"; shift; done
@@ -70,16 +71,22 @@ class Debian:
         return sorted(set(folders))
 
     def command(
-        self, *command: Part, user: str = "root", cwd: str = "/", env: Mapping[str, str] | None = None
+        self,
+        *command: Part,
+        user: str = "root",
+        cwd: str = "/",
+        env: Mapping[str, str] | None = None,
+        network: bool = True,
     ) -> list[str]:
-        """The command line that runs `command` in there."""
+        """The command line that runs `command` in there; without `network` it has no other host than itself."""
         home = "/root" if user == "root" else f"/home/{user}"
         variables = {**VARIABLES, "HOME": home, "USER": user, **(env or {})}
         within = ["env", "-i", *(f"{name}={value}" for name, value in variables.items())]
         within += ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"] if user != "root" else []
+        alone = [] if network else ["--net"]
         return [
-            *("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", MOUNT, "sh", str(self.folder)),
-            *(*self._binds, "--", "chroot", str(self.folder)),
+            *("unshare", *alone, "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", MOUNT, "sh"),
+            *(str(self.folder), *alone, *self._binds, "--", "chroot", str(self.folder)),
             *(*within, "sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", cwd, *(str(part) for part in command)),
         ]
 
@@ -89,11 +96,12 @@ class Debian:
         user: str = "root",
         cwd: str = "/",
         env: Mapping[str, str] | None = None,
+        network: bool = True,
         timeout_s: float = 600.0,
     ) -> subprocess.CompletedProcess[str]:
         """Run to the end; output and errors are one text, `stdout`."""
         return subprocess.run(
-            self.command(*command, user=user, cwd=cwd, env=env),
+            self.command(*command, user=user, cwd=cwd, env=env, network=network),
             check=False,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -469,18 +469,17 @@ def test_a_status_of_one_to_nine_channels_is_read_back_as_it_was_printed(status:
     assert len(line) + 1 <= MAX_LINE
 
 
-@given(any_status, st.data())
+@given(st.integers(1, 9).flatmap(lambda channels: statuses(channels, 999_999)), st.data())
 def test_a_status_with_a_byte_lost_or_doubled_is_never_taken_for_another(
     status: Status, data: st.DataObject
 ) -> None:
+    """Of six digits; one of seven may be lost unseen: no sum guards the line."""
     line = print_status(status)
     at = data.draw(st.integers(0, len(line) - 1))
-    seven_digits = re.compile(rb"[+-]\d{7}")
-    assume(not seven_digits.search(line))  # one of seven digits may be lost unseen: no sum guards the line
     assert isinstance(parse_line(line[:at] + line[at + 1 :]), Garbage)
     doubled = line[: at + 1] + line[at:]
-    assume(not re.search(rb"[+-][1-9]\d{6}", doubled))  # nor is a digit too many, if it makes seven
-    assert isinstance(parse_line(doubled), Garbage)
+    if not re.search(rb"[+-][1-9]\d{6}", doubled):  # a digit too many is not seen either, if it makes seven
+        assert isinstance(parse_line(doubled), Garbage)
 
 
 @given(st.lists(st.sampled_from([b"T1=", b",C1=", b",T2=", b",C2=", b"+000000", b"-1234567", b"$", b"?", b"1", b"."])))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -101,6 +102,10 @@ class Chain:
 
     def __exit__(self, *problem: object) -> None:
         self._stack.close()
+
+    def was_ended(self) -> bool:
+        """Whether somebody else has ended indiserver: a KStars that starts on this machine ends all that run."""
+        return self.server.process.poll() in (-signal.SIGTERM, -signal.SIGKILL)
 
     def call(self) -> None:
         """Have clients that know this driver, and no others."""

@@ -25,6 +25,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from support import FocuserClient, Said, eventually, is_running
@@ -118,6 +119,7 @@ class Round:
     def _read(self) -> None:
         for client in self._chain.clients:
             client.read()
+            assert not client.ended, "indiserver closed a client's connection"
         said = self._chain.clients[0].said
         for what in said[self._traced :]:
             self._note(f"shown {_text(what)}")
@@ -413,10 +415,21 @@ def run_rounds(seeds: list[int], *, keep_traces: bool = False) -> Result:
     whole = Result()
     rest = list(seeds)
     while rest:
-        with tempfile.TemporaryDirectory(prefix="faults-") as folder, Chain(Path(folder)) as chain:
+        with tempfile.TemporaryDirectory(prefix="faults-") as folder, ExitStack() as stack:
+            chain = Chain(Path(folder))
+            try:
+                stack.enter_context(chain)
+            except AssertionError:
+                if chain.was_ended():
+                    continue
+                raise
             while rest:
-                done = Round(chain, rest.pop(0))
-                whole.add(done.run(keep_trace=keep_traces))
-                if done.result.problems:
+                done = Round(chain, rest[0])
+                result = done.run(keep_trace=keep_traces)
+                if chain.was_ended():
+                    break  # once more
+                rest.pop(0)
+                whole.add(result)
+                if result.problems:
                     break
     return whole
