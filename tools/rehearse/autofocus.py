@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .desktop import POSITION, Failed, KStars
+from .desktop import POSITION, Failed, KStars, wait_for
 from .observatory import BEST, Focuser
 from .relay import Note, Relay
 
@@ -152,6 +152,21 @@ class Signals:
 def log(kstars: KStars) -> list[str]:
     """Of the focus module, the oldest first."""
     return [str(line) for line in kstars.focus_property("logText")][::-1]
+
+
+def go_to(kstars: KStars, focuser: Focuser, relay: Relay, position: int) -> None:
+    """Send the focuser there, and wait until the driver says that it has arrived."""
+    begin_s = time.monotonic()
+    kstars.move(focuser.device, position)
+    wait_for(
+        f"{focuser.device} is at {position}",
+        lambda: any(
+            note.kind == "set" and note.state == "Ok" and float(note.values[POSITION[1]]) == position
+            for note in relay.notes(begin_s)
+            if note.name == POSITION[0]
+        ),
+        quiet=True,
+    )
 
 
 def run(

@@ -53,8 +53,14 @@ class Focuser:
 
     def ready(self, kstars: KStars) -> None:
         """Set what it needs when it is connected, and bring it to START."""
-        kstars.set_numbers(self.device, "FOCUS_SYNC", FOCUS_SYNC_VALUE=START)
-        wait_for(f"{self.device} is at {START}", lambda: kstars.position(self.device) == START, quiet=True)
+        sync(kstars, self.device)
+
+
+def sync(kstars: KStars, device: str) -> None:
+    """Let a focuser call the place where it stands START."""
+    kstars.set_numbers(device, "FOCUS_SYNC", FOCUS_SYNC_VALUE=START)
+    # Only the number that was set is changed in KStars before the driver has said something.
+    wait_for(f"{device} is at {START}", lambda: kstars.position(device) == START, quiet=True)
 
 
 class _Moonlite(Focuser):
@@ -187,4 +193,5 @@ __all__ = [
     "point",
     "server",
     "simulated",
+    "sync",
 ]

@@ -33,6 +33,7 @@ from .observatory import (
     point,
     server,
     simulated,
+    sync,
 )
 from .picture import v_curve
 from .relay import Relay
@@ -57,7 +58,7 @@ class Stage:
         """From START, with the settings of a train."""
         if train:
             self.kstars.set_train(train)
-        self.kstars.move_and_wait(self.focuser.device, START)
+        autofocus.go_to(self.kstars, self.focuser, self.relay, START)
         return autofocus.run(self.kstars, self.focuser, self.relay, while_running=while_running)
 
 
@@ -216,7 +217,7 @@ def both(folder: Path) -> None:
         kstars = stack.enter_context(KStars(home, environment(), profile))
         kstars.start_profile(CAMERA, MOUNT, focuser.device, two)
         focuser.ready(kstars)
-        kstars.set_numbers(two, "FOCUS_SYNC", FOCUS_SYNC_VALUE=START)
+        sync(kstars, two)
         point(kstars, focuser)
         assert focuser.simulator is not None
         lines = Lines(focuser.simulator)
@@ -238,7 +239,7 @@ def both(folder: Path) -> None:
         def meanwhile(_: Signals) -> None:
             thread.start()
 
-        kstars.move_and_wait(focuser.device, START)
+        autofocus.go_to(kstars, focuser, relay, START)
         run = autofocus.run(kstars, focuser, relay, while_running=meanwhile)
         thread.join(120)
         check_converged(run, "channel 1, by Ekos")
@@ -246,10 +247,9 @@ def both(folder: Path) -> None:
         kstars.set_train("Second")
         wait_for("Ekos has channel 2", lambda: str(kstars.focus_property("focuser")) == two)
         choose(kstars, two)
-        focuser.device = two
-        with Relay(relay.server, two) as other:
-            kstars.move_and_wait(two, START)
-            check_converged(autofocus.run(kstars, focuser, other), "channel 2, by Ekos's second train")
+        focuser.device = relay.device = two
+        autofocus.go_to(kstars, focuser, relay, START)
+        check_converged(autofocus.run(kstars, focuser, relay), "channel 2, by Ekos's second train")
 
 
 def restart(folder: Path) -> None:
@@ -273,23 +273,22 @@ def restart(folder: Path) -> None:
         device = focuser.device
         kstars.start_profile(CAMERA, MOUNT, device)
         focuser.ready(kstars)
-        kstars.move(device, START + 1000)
-        wait_for("it moves", lambda: kstars.position(device) > START + 100)
-        kstars.ekos.stop()
         assert focuser.simulator is not None
         simulator = focuser.simulator
+        kstars.move(device, START + 1000)
+        wait_for("it moves", lambda: simulator.position(1) > 100)
+        kstars.ekos.stop()
         wait_for("the profile has stopped, the driver too", lambda: not kstars.devices() and not simulator.in_use())
         check("the motor goes on", simulator.standstill(1) is None)
         kstars.start_profile(CAMERA, MOUNT, device)
         where = kstars.position(device)
         check(f"started again, it knows where it is: {where:.0f}, {kstars.state(device)}", where > START + 100)
-        wait_for(
-            "it arrives", lambda: kstars.state(device) == "Ok" and kstars.position(device) == START + 1000
-        )
+        wait_for("it arrives", lambda: kstars.state(device) == "Ok" and kstars.position(device) == START + 1000)
         point(kstars, focuser)
-        with Relay(7624, device) as relay:
-            kstars.move_and_wait(device, START)
-            check_converged(autofocus.run(kstars, focuser, relay), "the next autofocus")
+        kstars.move(device, START)
+        wait_for("it is back", lambda: simulator.position(1) == 0 and kstars.state(device) == "Ok")
+        with Relay(7624, device) as nobody:
+            check_converged(autofocus.run(kstars, focuser, nobody), "the next autofocus (its moves are not seen)")
 
 
 def cable(folder: Path) -> None:
