@@ -263,7 +263,8 @@ class KStars:
         return float(self.indi.getNumber(device, *POSITION))
 
     def switch(self, device: str, name: str, element: str) -> None:
-        """Turn a switch on."""
+        """Turn a switch on, once it is defined."""
+        wait_for(f"{device}.{name} is defined", lambda: self.state(device, name) != "Invalid", quiet=True)
         self.indi.setSwitch(device, name, element, "On")
         self.indi.sendProperty(device, name)
 
