@@ -34,6 +34,7 @@ from .observatory import (
     point,
     server,
     simulated,
+    simulation,
     sync,
 )
 from .picture import v_curve
@@ -123,6 +124,12 @@ def converge(folder: Path) -> None:
         polynomial = on.autofocus(train="Polynomial")
         check_converged(polynomial, "Polynomial")
         v_curve(folder / "v-curve.png", {"Linear 1 Pass": linear, "Polynomial": polynomial})
+
+
+def simulate(folder: Path) -> None:
+    """The driver as KStars starts it, without a configuration or a port, and with its option SIMULATION."""
+    with stage(simulation, {"Linear": LINEAR}) as on:
+        check_converged(on.autofocus(), "SIMULATION")
 
 
 def compare(folder: Path, times: int = 3) -> None:
@@ -363,5 +370,5 @@ def temperature(folder: Path) -> None:
 
 SCENARIOS = {
     scenario.__name__: scenario
-    for scenario in (converge, compare, abort, backlash, both, restart, cable, temperature)
+    for scenario in (converge, simulate, compare, abort, backlash, both, restart, cable, temperature)
 }
