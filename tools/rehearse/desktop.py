@@ -301,7 +301,13 @@ class KStars:
         """Start the profile, wait for its devices, call `before`, and connect them."""
         wait_for("Ekos takes the profile", lambda: self.ekos.setProfile(self.profile.name), quiet=True)
         self.ekos.start()
-        wait_for(f"the profile has {', '.join(devices)}", lambda: self.is_running() and set(devices) <= self.devices())
+
+        def are_there() -> bool:
+            if not self.profile.server:  # Ekos asks whether to end other people's servers: no
+                self.dismiss("INDI Server")
+            return self.is_running() and set(devices) <= self.devices()
+
+        wait_for(f"the profile has {', '.join(devices)}", are_there)
         before()
 
         def are_connected() -> bool:
