@@ -94,6 +94,26 @@ COMMANDS: dict[str, Command] = {
             (("focus watch", "a live view"), ("focus watch 5 50", "with smaller steps")),
         ),
         Command(
+            "log",
+            "",
+            "show what happened, from focusd's history",
+            "Positions, targets, temperatures and faults, one line a change; the last day unless told otherwise.\n"
+            "A plot shows position against time, and against temperature with the fitted slope in steps/°C, which is "
+            "what temperature compensation asks for.",
+            (
+                ("focus log --since 12h", "this night"),
+                ("focus log --since 2026-11-01 --csv > november.csv", "for a spreadsheet"),
+                ("focus log --since 30d --channel 1 --plot slope.png", "the slope of channel 1"),
+            ),
+            (
+                Option("--since", "WHEN", "90m, 12h, 7d, 2w ago, or a date or time of UTC"),
+                Option("--channel", "N", "of this channel alone"),
+                Option("--csv", "", "comma-separated values"),
+                Option("--json", "", "one JSON object a line"),
+                Option("--plot", "FILE", "draw it, into .png, .svg or .pdf (needs matplotlib)"),
+            ),
+        ),
+        Command(
             "fans",
             "(enable|disable)",
             "turn the OTA fans on or off",

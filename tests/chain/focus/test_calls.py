@@ -346,6 +346,8 @@ def test_nothing_but_the_interface_can_be_called(chain: Any) -> None:
         focusd._pyroBind()
         assert set(focusd._pyroMethods) == {
             "report_status",
+            "report_details",
+            "report_history",
             "temperature_labels",
             "set_focus",
             "reset_home_position",
