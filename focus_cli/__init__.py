@@ -14,7 +14,7 @@ literals.py   the text of Pyro's messages, checked before it is parsed
 focusers.py   all channels of a configuration: their status, and their connection to the controller
 channel.py    one channel: its state, and calls that return when they are done
 indi_client.py  the only file that knows pyindi-client
-server.py     an INDI server with the driver, where none runs
+server.py     an INDI server with the driver, where none runs; tether.py ends it with its parent
 directory.py  the observatory's names of daemons and machines
 codes.py, log.py, net.py, threads.py, clone.py   result codes, messages, TCP connections, threads, running from a clone
 """
