@@ -26,7 +26,7 @@ import Pyro4
 from indi_multifocus import __version__
 from indi_multifocus.settings.configuration import Config, ConfigError, load
 
-from . import codes, history
+from . import codes, history, manual
 from .directory import Daemon, Directory
 from .focusers import Focusers, device_names
 from .indi_client import IndiClient
@@ -255,9 +255,11 @@ def _run(arguments: list[str]) -> int:
         print(f"focusd {__version__}")
         return 0
     if len(arguments) != 1 or arguments[0].startswith("-"):
-        asked = arguments in (["-h"], ["--help"])
-        print("usage: focusd <configuration.json>", file=sys.stdout if asked else sys.stderr)
-        return 0 if asked else 2
+        if arguments in (["-h"], ["--help"]):
+            print(manual.program_help("focusd"))
+            return 0
+        print("usage: focusd <configuration.json>", file=sys.stderr)
+        return 2
     path = arguments[0]
     try:
         config = load(path)
