@@ -11,6 +11,12 @@ import pytest
 from indi_multifocus import __version__
 
 
+@pytest.fixture
+def chain(chain_of_module: Any) -> Any:
+    """One for all tests here, each of which finds it as it was at first."""
+    return chain_of_module.begin_anew()
+
+
 def test_set_focus_returns_when_the_motor_has_arrived(chain: Any) -> None:
     with chain.proxy() as focusd:
         assert focusd.set_focus(1, 700) == 0
