@@ -26,6 +26,7 @@ help: ## show this list
 	@echo "make fuzz       coverage-guided fuzzing of whatever comes in (FUZZ_SECONDS=60 a target)"
 	@echo "make bench      latencies, start and memory beside indi_moonlite_focus (BENCH_FLAGS='--quick --plot out.png')"
 	@echo "make docs       the reference of INDI properties, docs/indi-properties.md, from what the driver defines"
+	@echo "                and the man pages and completion, from what focus_cli/manual.py says"
 	@echo "make lint   ruff and mypy alone"
 	@echo "make setup  what the others do first: system packages and .venv (PYTHON=python3)"
 	@echo "make install    driver, focusd and focus into PREFIX (/usr/local), below DESTDIR if given; make uninstall"
@@ -67,6 +68,7 @@ bench: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m tools.property_reference
+	$(BIN)/python -m tools.manual
 
 fuzz: $(READY)
 	@$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[fuzz]"

@@ -142,6 +142,13 @@ def watch(session: Session, arguments: list[str]) -> int:
     return run(session, arguments)
 
 
+def show_log(session: Session, arguments: list[str]) -> int:
+    """`log`"""
+    from .history_command import run
+
+    return run(session, arguments)
+
+
 FUNCTIONS: dict[str, Function] = {
     "set": set_position,
     "offset": offset_position,
@@ -149,6 +156,7 @@ FUNCTIONS: dict[str, Function] = {
     "status": print_status,
     "json": print_json,
     "watch": watch,
+    "log": show_log,
     "fans": enable_fans,
     "zero": zero,
     "init": initialize,

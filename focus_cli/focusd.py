@@ -16,6 +16,7 @@ import functools
 import os
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Callable, TextIO, TypeVar, cast
@@ -25,12 +26,13 @@ import Pyro4
 from indi_multifocus import __version__
 from indi_multifocus.settings.configuration import Config, ConfigError, load
 
-from . import codes
+from . import codes, history, manual
 from .directory import Daemon, Directory
 from .focusers import Focusers, device_names
 from .indi_client import IndiClient
 from .listener import Address, Listener, PyroDaemon, address_of
 from .log import Log
+from .recorder import Recorder
 from .server import Server, ServerError, answers, is_this_machine
 from .streams import Messages, guarded, relay
 from .threads import log_failures
@@ -57,10 +59,14 @@ def _controls(method: Method) -> Method:
 class FocusDaemon:
     """The Pyro object: all its public methods. A wrong kind of argument is a TypeError at the caller's."""
 
-    def __init__(self, focusers: Focusers, control: Iterable[Address], labels: Mapping[str, str]) -> None:
+    def __init__(
+        self, focusers: Focusers, control: Iterable[Address], labels: Mapping[str, str], history: str = ""
+    ) -> None:
+        """`history`: the path of its file."""
         self._focusers = focusers
         self._control = frozenset(control)
         self._labels = dict(labels)
+        self._history = history
 
     def _is_allowed(self, peer: tuple[Any, ...] | None) -> bool:
         """Whether a client at this socket address may change anything."""
@@ -79,6 +85,17 @@ class FocusDaemon:
         """What `focus watch` shows besides the status; for anyone."""
         control = self._is_allowed(Pyro4.current_context.client_sock_addr)
         return {"control": control, "channels": self._focusers.details()}
+
+    def report_history(self, since: float, after: int) -> str:
+        """A page of the history from Unix time `since` on, behind row `after`, as history.read has it; for anyone."""
+        if isinstance(since, bool) or not isinstance(since, (int, float)):
+            raise TypeError(f"since: {_shown(since)}: a number is expected")
+        if isinstance(after, bool) or not isinstance(after, int) or abs(after) >= 2**63:
+            raise TypeError(f"after: {_shown(after)}: a whole number is expected")
+        try:
+            return history.read(self._history, float(since), after)
+        except sqlite3.Error:
+            return "[]"  # the log says why nothing is recorded
 
     def temperature_labels(self) -> dict[str, str]:
         """What to call the temperature probes; for anyone."""
@@ -197,14 +214,17 @@ def _serve(config: Config, config_path: str, daemon: Daemon, machines: list[str]
         except ServerError as error:
             return str(error)
         server.start()
+    recorder = None
     client = IndiClient(config.indi_host, config.indi_port, list(device_names(config).values()), log)
     try:
         client.start()
         focusers = Focusers(config, client, log)
         focusers.wait_until_known(START_S)
+        history_path = history.path_for(config_path)
+        recorder = Recorder(config, focusers, client, history_path, log)
         labels = {name: probe.label for name, probe in config.temperature_probes.items()}
         control = {address_of((address,)) for address in machines}
-        pyro.register(FocusDaemon(focusers, control, labels), daemon.name)
+        pyro.register(FocusDaemon(focusers, control, labels, history_path), daemon.name)
         Listener(pyro, control.__contains__, log).start()
         log.info(
             f"focusd {__version__} serves {daemon.uri} by "
@@ -216,6 +236,8 @@ def _serve(config: Config, config_path: str, daemon: Daemon, machines: list[str]
         log.info("ending")
     finally:
         client.close()  # calls in progress return now
+        if recorder is not None:
+            recorder.close()
         if server:
             server.stop()
         log.close()
@@ -233,9 +255,11 @@ def _run(arguments: list[str]) -> int:
         print(f"focusd {__version__}")
         return 0
     if len(arguments) != 1 or arguments[0].startswith("-"):
-        asked = arguments in (["-h"], ["--help"])
-        print("usage: focusd <configuration.json>", file=sys.stdout if asked else sys.stderr)
-        return 0 if asked else 2
+        if arguments in (["-h"], ["--help"]):
+            print(manual.program_help("focusd"))
+            return 0
+        print("usage: focusd <configuration.json>", file=sys.stderr)
+        return 2
     path = arguments[0]
     try:
         config = load(path)

@@ -62,7 +62,7 @@ class Focusers:
                 fan = self.channels[1].vector("FAN")
                 report["fans_available"] = fan is not None
                 report["fans_enabled"] = fan is not None and fan.values.get("INDI_ENABLED") is True
-                report["temperature"] = self._temperatures()
+                report["temperature"] = self.temperatures()
             for number, state in states.items():
                 report[f"status_{number}"] = state.status
                 if state.status != codes.OFFLINE:
@@ -93,7 +93,8 @@ class Focusers:
             "message_time": said_s,
         }
 
-    def _temperatures(self) -> dict[str, float | None]:
+    def temperatures(self) -> dict[str, float | None]:
+        """°C by probe; None where it does not answer."""
         measured = self.channels[1].vector("TEMPERATURES")
         return {probe: _celsius(measured.values.get(probe)) if measured else None for probe in self._probes}
 

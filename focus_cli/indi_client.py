@@ -19,6 +19,7 @@ import socket
 import stat
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,6 +101,8 @@ class IndiClient:
         self.closed = False
         self._host, self._port, self._devices, self._log = host, port, devices, log
         self._vectors: dict[str, dict[str, Vector]] = {}
+        self.faults: deque[tuple[float, str, str, str]] = deque(maxlen=100)
+        """Errors and warnings for the history, which takes them out: Unix time, device, "error" or "warning", text."""
         self.said: dict[str, tuple[float, str]] = {}
         """By device, when its last message for people came (s, Unix time), and its text."""
         self._events = 0
@@ -299,6 +302,10 @@ class IndiClient:
         ):
             if text.startswith(tag):
                 self.said[device] = (time.time(), text[len(tag) :])
+                if tag != "[INFO] ":
+                    with self.changed:
+                        self.faults.append((time.time(), device, tag[1:-2].lower(), text[len(tag) :]))
+                        self.changed.notify_all()
                 write(f"{device}: {text[len(tag) :]}")
 
     def report(self, error: Exception) -> None:

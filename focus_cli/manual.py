@@ -6,6 +6,7 @@ Imports nothing that takes time: the help is read at every usage error.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -94,6 +95,26 @@ COMMANDS: dict[str, Command] = {
             (("focus watch", "a live view"), ("focus watch 5 50", "with smaller steps")),
         ),
         Command(
+            "log",
+            "",
+            "show what happened, from focusd's history",
+            "Positions, targets, temperatures and faults, one line a change; the last day unless told otherwise.\n"
+            "A plot shows position against time, and against temperature with the fitted slope in steps/°C, which is "
+            "what temperature compensation asks for.",
+            (
+                ("focus log --since 12h", "this night"),
+                ("focus log --since 2026-11-01 --csv > november.csv", "for a spreadsheet"),
+                ("focus log --since 30d --channel 1 --plot slope.png", "the slope of channel 1"),
+            ),
+            (
+                Option("--since", "WHEN", "90m, 12h, 7d, 2w ago, or a date or time of UTC"),
+                Option("--channel", "N", "of this channel alone"),
+                Option("--csv", "", "comma-separated values"),
+                Option("--json", "", "one JSON object a line"),
+                Option("--plot", "FILE", "draw it, into .png, .svg or .pdf (needs matplotlib)"),
+            ),
+        ),
+        Command(
             "fans",
             "(enable|disable)",
             "turn the OTA fans on or off",
@@ -159,13 +180,20 @@ EXIT_STATUSES = (
 )
 
 
+def _filled(paragraphs: Iterable[str]) -> list[str]:
+    import textwrap  # only for who asks for help
+
+    return [line for paragraph in paragraphs for line in textwrap.wrap(paragraph, 80)]
+
+
 def overview(script: str) -> str:
     """`focus --help`."""
     lines = [f"usage: {script} <command> [<args>]"]
     for title, engineering in (("general", False), ("engineering", True)):
         lines += ["", f"{title} commands:"]
         lines += [f"   {name:<13} {it.purpose}" for name, it in COMMANDS.items() if it.engineering is engineering]
-    lines += ["", f"{script} <command> --help tells more of each, {script} --version the version.", _ENDS]
+    lines += ["", f"{script} <command> --help tells more of each, {script} --version the version."]
+    lines += _filled([_ENDS])
     return "\n".join(lines)
 
 
@@ -174,7 +202,7 @@ def details(script: str, command: Command, channels: range) -> str:
     options = "".join(f" [{f'{option.name} {option.value}'.rstrip()}]" for option in command.options)
     lines = [f"usage: {script} {command.usage(channels)}{options}"]
     lines += ["", f"{command.purpose[0].upper()}{command.purpose[1:]}."]
-    lines += command.text.splitlines()
+    lines += _filled(command.text.splitlines())
     if command.options:
         lines += ["", "options:"]
         lines += [f"   {f'{option.name} {option.value}':<13} {option.purpose}" for option in command.options]
@@ -182,3 +210,92 @@ def details(script: str, command: Command, channels: range) -> str:
     width = max(len(line) for line, _ in command.examples)
     lines += [f"   {line:<{width}}   # {what}" for line, what in command.examples]
     return "\n".join(lines)
+
+
+class Program(NamedTuple):
+    """One of the three programs, for its man page."""
+
+    name: str
+    aliases: tuple[str, ...]
+    purpose: str
+    synopsis: str
+    text: tuple[str, ...]
+    """Paragraphs."""
+    environment: tuple[tuple[str, str], ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    exit_statuses: tuple[tuple[str, str], ...] = ()
+    see: tuple[str, ...] = ()
+
+
+def program_help(name: str) -> str:
+    """`focusd --help`."""
+    program = next(it for it in PROGRAMS if it.name == name)
+    lines = [f"usage: {program.synopsis}", "", f"{program.purpose[0].upper()}{program.purpose[1:]}."]
+    lines += _filled(program.text)
+    for title, entries in (("exit status", program.exit_statuses), ("environment", program.environment)):
+        width = max(len(entry) for entry, _ in entries)
+        lines += ["", f"{title}:", *(f"   {entry:<{width}}   {what}" for entry, what in entries)]
+    return "\n".join([*lines, "", f"example:\n   {name} /etc/focusd/test.json"])
+
+
+_CONFIG_FILES = (
+    ("/etc/focusd/*.json", "configurations of focusd"),
+    ("/var/lib/focusd/NAME", "settings, positions and history of the service focusd@NAME"),
+    ("registry.json", "beside the configuration: names of daemons and machines"),
+)
+PROGRAMS = (
+    Program(
+        "focus",
+        (),
+        "command line of the focusers that a focusd controls",
+        "focus <command> [<args>]",
+        (
+            "focus moves, stops, zeroes and shows the focusers of a multi-channel focus controller. It talks to focusd "
+            "by Pyro, on this machine or another; only the machines that its configuration names may change anything.",
+            _ENDS,
+        ),
+        (("FOCUSD_CONFIG_PATH", "the configuration; else the only *.json in /etc/focusd"), ("NO_COLOR", "no colours")),
+        _CONFIG_FILES,
+        EXIT_STATUSES,
+        ("focusd(1)", "indi_multifocus(1)"),
+    ),
+    Program(
+        "focusd",
+        ("multichannel_focusd",),
+        "Pyro interface of the focusers",
+        "focusd <configuration.json>",
+        (
+            "focusd gives the focusers the observatory's Pyro interface. It is an INDI client of indi_multifocus; "
+            "where no INDI server answers at the configuration's indi_host and indi_port, and that is this machine, it "
+            "starts indiserver with the driver, and ends both with itself.",
+            "As a service it is focusd@NAME.service, and serves /etc/focusd/NAME.json.",
+            "SIGTERM, SIGINT and SIGHUP end it. A motor that moves is left to finish.",
+        ),
+        (
+            ("INDIDEV", "prefix of the INDI devices' names, in place of MultiFocus"),
+            ("STATE_DIRECTORY", "where the history is kept; else ~/.local/state/focusd"),
+        ),
+        _CONFIG_FILES,
+        (("0", "ended by a signal"), ("1", "it cannot serve, and has said why"), ("2", "wrong arguments")),
+        ("focus(1)", "indi_multifocus(1)", "indiserver(1)"),
+    ),
+    Program(
+        "indi_multifocus",
+        (),
+        "INDI driver of the multi-channel focus controller",
+        "indiserver indi_multifocus",
+        (
+            "indi_multifocus publishes each channel of a controller as an INDI focuser of its own, for KStars/Ekos and "
+            "every other INDI client. It is started by indiserver, KStars or INDI Web Manager, speaks INDI on standard "
+            "input and output, and ends with its standard input.",
+        ),
+        (
+            ("INDI_MULTIFOCUS_CONFIG", "a configuration of focusd, which then sets port, channels, travel and names"),
+            ("INDIDEV", "prefix of the INDI devices' names, in place of MultiFocus"),
+            ("INDICONFIG", "beside this file settings and positions are kept, in place of ~/.indi"),
+        ),
+        (("~/.indi", "settings and remembered positions"),),
+        (("0", "ended with its input, or by SIGTERM or SIGINT"), ("1", "it cannot serve, and has said why")),
+        ("focusd(1)", "focus(1)", "indiserver(1)", "indi_setprop(1)"),
+    ),
+)

@@ -2,11 +2,10 @@
 """An indiserver with the driver, owned by focusd: started with it, started again when it ends, and ended with it.
 
 Used by focusd.py where no INDI server answers. `start` and `stop` are for its main thread; a thread of the server's own
-starts the process and waits for it. indiserver restarts a driver that ends, 10 times; then it ends itself and is
-started anew here, with back-off. So it is when it cannot be started, as in the middle of an upgrade of its package.
+starts the process and waits for it, because the kernel ties a child to the thread that started it (see tether.py).
 
-setpriv (util-linux) has the kernel end indiserver when the thread that started it has ended, however focusd ended.
-indiserver's drivers notice by themselves: their input ends.
+indiserver restarts a driver that ends, 10 times; then it ends itself and is started anew here, with back-off. So it is
+when it cannot be started, as in the middle of an upgrade of its package.
 """
 
 from __future__ import annotations
@@ -33,9 +32,6 @@ ANSWER_WITHIN_S = 5.0
 
 PACKAGE = Path(__file__).resolve().parent
 DRIVER = "indi_multifocus"
-
-UNLESS_ORPHAN = '[ "$PPID" = "$0" ] && exec "$@"'
-"""For sh: run a command, unless focusd ended before the kernel was asked to end that with it."""
 
 
 class ServerError(Exception):
@@ -113,7 +109,7 @@ class Server:
         try:
             command = indiserver.command(self._port, f"/tmp/indiserver-focusd-{os.getpid()}")
             self._process = process = subprocess.Popen(
-                [*_tether(), *command, DRIVER],
+                [sys.executable, "-I", "-S", str(PACKAGE / "tether.py"), str(os.getpid()), *command, DRIVER],
                 stdin=subprocess.DEVNULL,
                 stdout=self._stderr,
                 stderr=self._stderr,
@@ -127,13 +123,6 @@ class Server:
         status = process.wait()
         _end_all(process.pid)  # a driver that has not noticed has the port
         return f"ended ({f'exit status {status}' if status >= 0 else signal.Signals(-status).name})"
-
-
-def _tether() -> list[str]:
-    """The beginning of a command that ends with this process. Without setpriv it lives on when focusd is killed."""
-    if shutil.which("setpriv") is None:
-        return []
-    return ["setpriv", "--pdeathsig", "KILL", "sh", "-c", UNLESS_ORPHAN, str(os.getpid())]
 
 
 def answers(host: str, port: int) -> bool:

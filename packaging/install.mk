@@ -12,6 +12,8 @@ UDEVDIR ?= $(PREFIX)/lib/udev/rules.d
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 MANDIR ?= $(PREFIX)/share/man/man1
 COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 SYSCONFDIR ?= /etc
 # Whatever the prefix: KStars and INDI Web Manager look here and nowhere else.
 INDIDATADIR ?= /usr/share/indi
@@ -79,6 +81,8 @@ install-server:
 install-client:
 	$(call command,focus,focus_cli.focus)
 	$(COPY) packaging/completion/focus $(DESTDIR)$(COMPLETIONDIR)/focus
+	$(COPY) packaging/completion/_focus $(DESTDIR)$(ZSHDIR)/_focus
+	$(COPY) packaging/completion/focus.fish $(DESTDIR)$(FISHDIR)/focus.fish
 	$(COPY) packaging/man/focus.1 $(DESTDIR)$(MANDIR)/focus.1
 
 install-clasp:
@@ -93,7 +97,7 @@ install-portable:
 # /usr/local are the system's.
 EMPTIED = $(addprefix $(SITELIB)/,warwick/observatory warwick rockit/focuser rockit) $(SYSCONFDIR)/focusd \
     $(INDIDATADIR) $(LIBEXECDIR) $(SYSUSERSDIR) \
-    $(foreach folder,$(UNITDIR) $(UDEVDIR) $(COMPLETIONDIR) $(MANDIR),$(folder) $(patsubst %/,%,$(dir $(folder)))) \
+    $(foreach folder,$(UNITDIR) $(UDEVDIR) $(COMPLETIONDIR) $(ZSHDIR) $(FISHDIR) $(MANDIR),$(folder) $(patsubst %/,%,$(dir $(folder)))) \
     $(if $(filter /usr /usr/local,$(PREFIX)),,$(SITELIB) $(patsubst %/,%,$(dir $(SITELIB))) \
         $(BINDIR) $(PREFIX)/lib $(PREFIX)/share $(filter $(PREFIX)/%,$(SYSCONFDIR)) $(PREFIX))
 
@@ -104,6 +108,7 @@ uninstall: ## remove what install has put there; configurations and saved positi
 	        indi-multifocus@.service) \
 	    $(DESTDIR)$(SYSUSERSDIR)/focusd.conf $(DESTDIR)$(UDEVDIR)/60-multifocus.rules \
 	    $(DESTDIR)$(INDIDATADIR)/indi_multifocus.xml $(DESTDIR)$(COMPLETIONDIR)/focus \
+	    $(DESTDIR)$(ZSHDIR)/_focus $(DESTDIR)$(FISHDIR)/focus.fish \
 	    $(addprefix $(DESTDIR)$(MANDIR)/,indi_multifocus.1 focusd.1 multichannel_focusd.1 focus.1)
 	rm -rf $(addprefix $(DESTDIR)$(SITELIB)/,indi_multifocus focus_cli $(IMPORT_PATHS))
 	# These may hold what is others'.

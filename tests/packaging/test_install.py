@@ -40,7 +40,9 @@ def test_make_install_puts_everything_where_programs_look_for_it(tmp_path: Path)
     for unit in ("focusd@", "multichannel_focusd@", "indi-multifocus@"):
         assert f"usr/local/lib/systemd/system/{unit}.service" in there
     assert "usr/local/lib/udev/rules.d/60-multifocus.rules" in there
-    assert "usr/local/share/bash-completion/completions/focus" in there
+    for completion in ("bash-completion/completions/focus", "zsh/site-functions/_focus"):
+        assert f"usr/local/share/{completion}" in there
+    assert "usr/local/share/fish/vendor_completions.d/focus.fish" in there
     (code,) = tmp_path.glob("usr/local/lib/python3*/*-packages/indi_multifocus")
     for file in PROJECT.glob("indi_multifocus/**/*.py"):
         assert (code / file.relative_to(PROJECT / "indi_multifocus")).read_bytes() == file.read_bytes()
@@ -162,6 +164,8 @@ def test_the_shell_completes_commands_channels_and_switches() -> None:
     assert complete("set", "") == ["1", "2"]
     assert complete("fans", "e") == ["enable"]
     assert complete("set", "1", "") == []
+    assert complete("set", "1", "--") == ["--no-wait", "--timeout"]
+    assert complete("log", "--channel", "") == ["1", "2"]
     listed = run([PROJECT / "focus"], env=environment(PROJECT)).stdout
     assert set(complete("")) == set(re.findall(r"^   (\S+)", listed, re.MULTILINE)) - {"list-channels"}
 

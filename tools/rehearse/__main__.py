@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ def main() -> int:
     unknown = [name for name in wanted if name not in SCENARIOS]
     if unknown:
         parser.error(f"no scenario {', '.join(unknown)}: there are {known}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and everything that was started is ended
     options.pictures.mkdir(parents=True, exist_ok=True)
     failed = []
     for name in wanted:

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .desktop import POSITION, Failed, KStars
+from .desktop import POSITION, Failed, KStars, wait_for
 from .observatory import BEST, Focuser
 from .relay import Note, Relay
 
@@ -107,6 +106,7 @@ class Signals:
         self.curve: list[tuple[int, float]] = []
         self.states: list[tuple[float, int]] = []
         self._environment = kstars.environment
+        self._listens = threading.Event()
 
     def __enter__(self) -> Signals:
         rule = "type='signal',interface='org.kde.kstars.Ekos.Focus'"
@@ -121,6 +121,8 @@ class Signals:
         )
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
+        if not self._listens.wait(10):  # the bus tells it its name when it does
+            raise Failed("dbus-monitor does not start")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -133,6 +135,7 @@ class Signals:
         numbers: list[float] = []
         assert self._process.stdout is not None
         for line in self._process.stdout:
+            self._listens.set()
             found = re.search(r"member=(\w+)", line)
             if found:
                 member, numbers = found[1], []
@@ -154,6 +157,21 @@ def log(kstars: KStars) -> list[str]:
     return [str(line) for line in kstars.focus_property("logText")][::-1]
 
 
+def go_to(kstars: KStars, focuser: Focuser, relay: Relay, position: int) -> None:
+    """Send the focuser there, and wait until the driver says that it has arrived."""
+    begin_s = time.monotonic()
+    kstars.move(focuser.device, position)
+    wait_for(
+        f"{focuser.device} is at {position}",
+        lambda: any(
+            note.kind == "set" and note.state == "Ok" and float(note.values[POSITION[1]]) == position
+            for note in relay.notes(begin_s)
+            if note.name == POSITION[0]
+        ),
+        quiet=True,
+    )
+
+
 def run(
     kstars: KStars,
     focuser: Focuser,
@@ -167,16 +185,15 @@ def run(
     begin_s = time.monotonic()
     begin = int(kstars.position(focuser.device))
     with Signals(kstars) as signals:
-        with following(signals):
-            kstars.focus.start()
-            if while_running is not None:
-                while_running(signals)
-            end = time.monotonic() + within_s
-            while not (signals.states and signals.states[-1][1] in (COMPLETE, FAILED, ABORTED)):
-                kstars.is_running()
-                if time.monotonic() > end:
-                    raise Failed(f"the autofocus does not end within {within_s:g} s: {log(kstars)[said:]}")
-                time.sleep(0.02)
+        kstars.focus.start()
+        if while_running is not None:
+            while_running(signals)
+        end = time.monotonic() + within_s
+        while not (signals.states and signals.states[-1][1] in (COMPLETE, FAILED, ABORTED)):
+            kstars.is_running()
+            if time.monotonic() > end:
+                raise Failed(f"the autofocus does not end within {within_s:g} s: {log(kstars)[said:]}")
+            time.sleep(0.02)
         ended_s, state = signals.states[-1]
         time.sleep(1)  # the last signals
         curve = list(signals.curve)
@@ -190,13 +207,6 @@ def run(
         focuser.steps_per_s,
         log(kstars)[said:],
     )
-
-
-@contextlib.contextmanager
-def following(signals: Signals) -> Iterator[None]:
-    """Wait until the monitor listens."""
-    time.sleep(0.5)
-    yield
 
 
 def moves(notes: Sequence[Note], begin: int) -> list[Move]:

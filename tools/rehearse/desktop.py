@@ -259,11 +259,12 @@ class KStars:
         return str(self.indi.getPropertyState(device, name))
 
     def position(self, device: str) -> float:
-        """Where a focuser is."""
+        """Where a focuser is; after `set_numbers` what was asked for, until the driver has said something."""
         return float(self.indi.getNumber(device, *POSITION))
 
     def switch(self, device: str, name: str, element: str) -> None:
-        """Turn a switch on."""
+        """Turn a switch on, once it is defined."""
+        wait_for(f"{device}.{name} is defined", lambda: self.state(device, name) != "Invalid", quiet=True)
         self.indi.setSwitch(device, name, element, "On")
         self.indi.sendProperty(device, name)
 
@@ -283,16 +284,6 @@ class KStars:
         """Send a focuser somewhere."""
         self.set_numbers(device, POSITION[0], **{POSITION[1]: position})
 
-    def move_and_wait(self, device: str, position: float, within_s: float = DEADLINE_S) -> None:
-        """Send a focuser somewhere, and wait until it is there."""
-        self.move(device, position)
-        wait_for(
-            f"{device} is at {position:.0f}",
-            lambda: self.state(device) == "Ok" and self.position(device) == position,
-            within_s,
-            quiet=True,
-        )
-
     # --- Ekos -----------------------------------------------------------------------------------------------------
 
     def show_ekos(self) -> None:
@@ -310,13 +301,23 @@ class KStars:
         """Start the profile, wait for its devices, call `before`, and connect them."""
         wait_for("Ekos takes the profile", lambda: self.ekos.setProfile(self.profile.name), quiet=True)
         self.ekos.start()
-        wait_for(f"the profile has {', '.join(devices)}", lambda: self.is_running() and set(devices) <= self.devices())
+
+        def are_there() -> bool:
+            if not self.profile.server:  # Ekos asks whether to end other people's servers: no
+                self.dismiss("INDI Server")
+            return self.is_running() and set(devices) <= self.devices()
+
+        wait_for(f"the profile has {', '.join(devices)}", are_there)
         before()
-        self.ekos.connectDevices()
-        for device in devices:
-            wait_for(
-                f"{device} is connected", lambda: self.state(device, "CONNECTION") == "Ok", quiet=True  # noqa: B023
-            )
+
+        def are_connected() -> bool:
+            # Ekos does nothing while it still waits for a device.
+            if not all(self.state(device, "CONNECTION") == "Ok" for device in devices):
+                self.ekos.connectDevices()
+                time.sleep(1)
+            return all(self.state(device, "CONNECTION") == "Ok" for device in devices)
+
+        wait_for("they are connected", are_connected, quiet=True)
 
     # --- The display ----------------------------------------------------------------------------------------------
 

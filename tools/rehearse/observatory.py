@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """indiserver with libindi's simulated camera and mount, and one of several focusers, each at the same place.
 
-The stars of the simulated camera are `WIDENING` (arcseconds) wider at `best` ± 100 steps than in focus, and the excess
-grows with the square of the distance. Motors make about 100 steps a second, times `speed`.
+The stars of the simulated camera are 0.56 arcseconds wider at BEST ± 100 steps than in focus, and the excess grows with
+the square of the distance. Motors make about 100 steps a second, times `speed`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ CAMERA, MOUNT = "CCD Simulator", "Telescope Simulator"
 START, BEST = 50_000, 49_740
 FOCUS_MAX = 2000
 """SIM_FOCUS_MAX: the width grows by 0.5625 arcseconds · (20 · distance / this)²."""
-WIDENING = 0.5625
 FOCAL_LENGTH_MM, APERTURE_MM = 300, 100
 DECLINATION = 20
 PROBE = "28EFE61E0B0000B9"
@@ -37,7 +36,7 @@ GENERATION_2_STEPS_PER_S = 1562.5 / 16
 
 @dataclass
 class Focuser:
-    """What there is to focus with. `drivers` are started with the camera's and the mount's."""
+    """What there is to focus with."""
 
     device: str
     label: str
@@ -53,8 +52,20 @@ class Focuser:
 
     def ready(self, kstars: KStars) -> None:
         """Set what it needs when it is connected, and bring it to START."""
-        kstars.set_numbers(self.device, "FOCUS_SYNC", FOCUS_SYNC_VALUE=START)
-        wait_for(f"{self.device} is at {START}", lambda: kstars.position(self.device) == START, quiet=True)
+        sync(kstars, self.device)
+
+
+def sync(kstars: KStars, device: str) -> None:
+    """Let a focuser call the place where it stands START."""
+    kstars.set_numbers(device, "FOCUS_SYNC", FOCUS_SYNC_VALUE=START)
+    # Only the number that was set is changed in KStars before the driver has said something.
+    wait_for(f"{device} is at {START}", lambda: kstars.position(device) == START, quiet=True)
+
+
+class _Simulation(Focuser):
+    def connect(self, kstars: KStars) -> None:
+        kstars.switch(self.device, "SIMULATION", "ENABLE")
+        wait_for("SIMULATION is on", lambda: kstars.state(self.device, "SIMULATION") == "Ok", quiet=True)
 
 
 class _Moonlite(Focuser):
@@ -92,6 +103,12 @@ def multifocus(home: Path, *, speed: float = 1.0, generation: int = 2, **setting
             {"INDI_MULTIFOCUS_CONFIG": str(home / "multifocus.json")},
             simulator,
         )
+
+
+@contextlib.contextmanager
+def simulation(home: Path) -> Iterator[Focuser]:
+    """Our driver without a configuration, as KStars starts it, with SIMULATION on."""
+    yield _Simulation("MultiFocus 1", "MultiFocus", "indi_multifocus", GENERATION_2_STEPS_PER_S)
 
 
 @contextlib.contextmanager
@@ -187,4 +204,6 @@ __all__ = [
     "point",
     "server",
     "simulated",
+    "simulation",
+    "sync",
 ]

@@ -43,10 +43,10 @@ class Note:
 
 
 class Relay:
-    """A context manager: `port` is where KStars connects to, `server` the indiserver's."""
+    """A context manager: `port` is where KStars connects to, `server` the indiserver's, `device` the focuser."""
 
     def __init__(self, server: int, device: str) -> None:
-        self.server, self._device = server, device
+        self.server, self.device = server, device
         self._notes: list[Note] = []
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
@@ -104,7 +104,7 @@ class Relay:
             end = found.end()
             kind = (found[1] or found[5]).decode()
             attributes = {key.decode(): value.decode() for key, _, value in _ATTRIBUTE.findall(found[3] or found[6])}
-            if attributes.get("device") != self._device or kind not in kinds:
+            if attributes.get("device") != self.device or kind not in kinds:
                 continue
             values = {key.decode(): value.decode() for key, value in _ELEMENT.findall(found[4] or b"")}
             name, state, message = (attributes.get(key, "") for key in ("name", "state", "message"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import socket
+import statistics
 import tempfile
 import threading
 import time
@@ -33,6 +34,8 @@ from .observatory import (
     point,
     server,
     simulated,
+    simulation,
+    sync,
 )
 from .picture import v_curve
 from .relay import Relay
@@ -57,7 +60,7 @@ class Stage:
         """From START, with the settings of a train."""
         if train:
             self.kstars.set_train(train)
-        self.kstars.move_and_wait(self.focuser.device, START)
+        autofocus.go_to(self.kstars, self.focuser, self.relay, START)
         return autofocus.run(self.kstars, self.focuser, self.relay, while_running=while_running)
 
 
@@ -123,6 +126,12 @@ def converge(folder: Path) -> None:
         v_curve(folder / "v-curve.png", {"Linear 1 Pass": linear, "Polynomial": polynomial})
 
 
+def simulate(folder: Path) -> None:
+    """The driver as KStars starts it, without a configuration or a port, and with its option SIMULATION."""
+    with stage(simulation, {"Linear": LINEAR}) as on:
+        check_converged(on.autofocus(), "SIMULATION")
+
+
 def compare(folder: Path, times: int = 3) -> None:
     """The same autofocus with libindi's drivers, and the table of docs/performance.md."""
     rows = []
@@ -135,13 +144,13 @@ def compare(folder: Path, times: int = 3) -> None:
             runs = [on.autofocus() for _ in range(times)]
         for run in runs:
             check_converged(run, name)
+        each_ms = [1000 * (move.took_s - move.steps / run.steps_per_s) for run in runs for move in run.moves]
         typical = sorted(runs, key=lambda run: run.beside_s)[times // 2]
-        a_move_ms = 1000 * typical.beside_s / len(typical.moves)
         rows.append(
             f"| `{name}` | {len(typical.moves)} | {typical.motor_s:.1f} s | {typical.beside_s:.2f} s "
-            f"| {a_move_ms:.0f} ms | {typical.took_s:.1f} s | {typical.position - BEST:+d} |"
+            f"| {statistics.median(each_ms):.0f} ms | {max(each_ms):.0f} ms | {typical.position - BEST:+d} steps |"
         )
-    table = "| driver | moves | motor | beside the motor | of each move | in all | ended at |\n"
+    table = "| driver | moves | motor | all moves beside the motor | median of a move | longest | ended at |\n"
     table += "|---|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
     (folder / "compare.md").write_text(table, encoding="utf-8")
     print(table, flush=True)
@@ -154,7 +163,7 @@ def abort(folder: Path) -> None:
         ("indi_moonlite_focus", moonlite),
         ("indi_simulator_focus", simulated),
     ):
-        with stage(make, {"Linear": LINEAR}) as on:
+        with stage(make, {"Linear": {**LINEAR, "focusMotionTimeout": 10}}) as on:
             _abort_one(on, name)
 
 
@@ -185,6 +194,27 @@ def _abort_one(on: Stage, name: str) -> None:
     wait_for(f"{name}: FOCUS_ABORT_MOTION stops it", lambda: on.kstars.state(device) != "Busy", 3)
     check(f"{name}: it stands at {on.kstars.position(device):.0f}", on.kstars.position(device) < target)
     check_converged(on.autofocus(), f"{name}: the next autofocus")
+    if name == "indi_multifocus":
+        _stop_beneath(on)
+
+
+def _stop_beneath(on: Stage) -> None:
+    """Another client stops the motor while Ekos's autofocus goes on: Ekos sends the move again after its timeout."""
+    device = on.focuser.device
+
+    def stop(signals: Signals) -> None:
+        wait_for("it moves", lambda: on.kstars.state(device) == "Busy", quiet=True)
+        time.sleep(1)
+        on.kstars.switch(device, "FOCUS_ABORT_MOTION", "ABORT")
+        wait_for("FOCUS_ABORT_MOTION stops it while Ekos goes on", lambda: on.kstars.state(device) == "Idle")
+        stopped_s = time.monotonic()
+        again = wait_for(
+            "Ekos says nothing, and sends a move again",
+            lambda: [note for note in on.relay.notes(stopped_s) if note.kind == "new"],
+        )
+        check(f"after {again[0].at_s - stopped_s:.0f} s: {again[0]}", again[0].name == POSITION[0])
+
+    check_converged(on.autofocus(while_running=stop), "and goes on with it")
 
 
 def backlash(folder: Path) -> None:
@@ -216,7 +246,7 @@ def both(folder: Path) -> None:
         kstars = stack.enter_context(KStars(home, environment(), profile))
         kstars.start_profile(CAMERA, MOUNT, focuser.device, two)
         focuser.ready(kstars)
-        kstars.set_numbers(two, "FOCUS_SYNC", FOCUS_SYNC_VALUE=START)
+        sync(kstars, two)
         point(kstars, focuser)
         assert focuser.simulator is not None
         lines = Lines(focuser.simulator)
@@ -238,7 +268,7 @@ def both(folder: Path) -> None:
         def meanwhile(_: Signals) -> None:
             thread.start()
 
-        kstars.move_and_wait(focuser.device, START)
+        autofocus.go_to(kstars, focuser, relay, START)
         run = autofocus.run(kstars, focuser, relay, while_running=meanwhile)
         thread.join(120)
         check_converged(run, "channel 1, by Ekos")
@@ -246,10 +276,9 @@ def both(folder: Path) -> None:
         kstars.set_train("Second")
         wait_for("Ekos has channel 2", lambda: str(kstars.focus_property("focuser")) == two)
         choose(kstars, two)
-        focuser.device = two
-        with Relay(relay.server, two) as other:
-            kstars.move_and_wait(two, START)
-            check_converged(autofocus.run(kstars, focuser, other), "channel 2, by Ekos's second train")
+        focuser.device = relay.device = two
+        autofocus.go_to(kstars, focuser, relay, START)
+        check_converged(autofocus.run(kstars, focuser, relay), "channel 2, by Ekos's second train")
 
 
 def restart(folder: Path) -> None:
@@ -273,23 +302,22 @@ def restart(folder: Path) -> None:
         device = focuser.device
         kstars.start_profile(CAMERA, MOUNT, device)
         focuser.ready(kstars)
-        kstars.move(device, START + 1000)
-        wait_for("it moves", lambda: kstars.position(device) > START + 100)
-        kstars.ekos.stop()
         assert focuser.simulator is not None
         simulator = focuser.simulator
+        kstars.move(device, START + 1000)
+        wait_for("it moves", lambda: simulator.position(1) > 100)
+        kstars.ekos.stop()
         wait_for("the profile has stopped, the driver too", lambda: not kstars.devices() and not simulator.in_use())
         check("the motor goes on", simulator.standstill(1) is None)
         kstars.start_profile(CAMERA, MOUNT, device)
         where = kstars.position(device)
         check(f"started again, it knows where it is: {where:.0f}, {kstars.state(device)}", where > START + 100)
-        wait_for(
-            "it arrives", lambda: kstars.state(device) == "Ok" and kstars.position(device) == START + 1000
-        )
+        wait_for("it arrives", lambda: kstars.state(device) == "Ok" and kstars.position(device) == START + 1000)
         point(kstars, focuser)
-        with Relay(7624, device) as relay:
-            kstars.move_and_wait(device, START)
-            check_converged(autofocus.run(kstars, focuser, relay), "the next autofocus")
+        kstars.move(device, START)
+        wait_for("it is back", lambda: simulator.position(1) == 0 and kstars.state(device) == "Ok")
+        with Relay(7624, device) as nobody:
+            check_converged(autofocus.run(kstars, focuser, nobody), "the next autofocus (its moves are not seen)")
 
 
 def cable(folder: Path) -> None:
@@ -342,5 +370,5 @@ def temperature(folder: Path) -> None:
 
 SCENARIOS = {
     scenario.__name__: scenario
-    for scenario in (converge, compare, abort, backlash, both, restart, cable, temperature)
+    for scenario in (converge, simulate, compare, abort, backlash, both, restart, cable, temperature)
 }

@@ -172,6 +172,18 @@ class Chain:
             assert focusd.initialize() == 0, self.log
         return self
 
+    def begin_anew(self) -> Chain:
+        """Connected, at rest at 0, fans off, and nothing received, as when it was started."""
+        with self.proxy() as focusd:
+            assert focusd.initialize() in (0, 8), self.log
+            for channel in range(1, self.channels + 1):
+                assert focusd.stop_channel(channel) == 0
+                assert focusd.reset_home_position(channel) == 0
+            if self.simulator.fans:
+                assert focusd.enable_fans(False) == 0
+        self.simulator._received.clear()
+        return self
+
     @property
     def log(self) -> str:
         return self.log_path.read_text() if self.log_path.exists() else ""
@@ -305,6 +317,16 @@ def make_chain(tmp_path: Path) -> Iterator[MakeChain]:
 def chain(make_chain: MakeChain) -> Chain:
     """focusd with its own server, initialized; two channels, second generation."""
     return make_chain().start()
+
+
+@pytest.fixture(scope="module")
+def chain_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+    """A `chain` for all tests of a module that leave it as it was."""
+    chain = Chain(tmp_path_factory.mktemp("chain"))
+    try:
+        yield chain.start()
+    finally:
+        chain.close()
 
 
 @pytest.fixture(name="until")

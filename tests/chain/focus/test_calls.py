@@ -11,6 +11,12 @@ import pytest
 from indi_multifocus import __version__
 
 
+@pytest.fixture
+def chain(chain_of_module: Any) -> Any:
+    """One for all tests here, each of which finds it as it was at first."""
+    return chain_of_module.begin_anew()
+
+
 def test_set_focus_returns_when_the_motor_has_arrived(chain: Any) -> None:
     with chain.proxy() as focusd:
         assert focusd.set_focus(1, 700) == 0
@@ -346,6 +352,8 @@ def test_nothing_but_the_interface_can_be_called(chain: Any) -> None:
         focusd._pyroBind()
         assert set(focusd._pyroMethods) == {
             "report_status",
+            "report_details",
+            "report_history",
             "temperature_labels",
             "set_focus",
             "reset_home_position",

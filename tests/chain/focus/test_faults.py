@@ -98,7 +98,7 @@ def test_an_indiserver_that_is_away_during_an_upgrade_is_started_when_it_is_back
 ) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name in ("indiserver", "setpriv", "sh"):
+    for name in ("indiserver", "sh"):
         (programs / name).symlink_to(shutil.which(name))
     chain = make_chain().start(environment={"PATH": str(programs)})
     (programs / "indiserver").rename(programs / "away")

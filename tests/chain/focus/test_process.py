@@ -204,7 +204,7 @@ def test_a_missing_configuration_is_one_line(tmp_path: Path) -> None:
 
 def test_its_usage_and_version_are_told() -> None:
     assert run_focusd("--version").stdout == f"focusd {__version__}\n"
-    assert run_focusd("--help").stdout == "usage: focusd <configuration.json>\n"
+    assert run_focusd("--help").stdout.startswith("usage: focusd <configuration.json>\n\nPyro interface")
     for arguments in ([], ["a.json", "b.json"], ["--verbose"]):
         result = run_focusd(*arguments)
         assert (result.returncode, result.stdout) == (2, "")
