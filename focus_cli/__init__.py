@@ -16,5 +16,6 @@ channel.py    one channel: its state, and calls that return when they are done
 indi_client.py  the only file that knows pyindi-client
 server.py     an INDI server with the driver, where none runs; tether.py ends it with its parent
 directory.py  the observatory's names of daemons and machines
+hints.py      what to do about a code
 codes.py, log.py, net.py, threads.py, clone.py   result codes, messages, TCP connections, threads, running from a clone
 """

@@ -195,7 +195,7 @@ class Channel:
         if not self.linked:
             return codes.NOT_CONNECTED
         if self.vector("FAN") is None:
-            self._log.error("this controller has no fans")
+            self._log.error(f"{self.device}: this controller is of the first generation, which has no fans")
             return codes.FAILED
         wanted = "INDI_ENABLED" if enabled else "INDI_DISABLED"
         with self._client.request(self.device, "FAN", wanted) as switch:
@@ -226,7 +226,8 @@ class Channel:
 
     def _silent(self, request: Request) -> int:
         if not self._client.closed:
-            self._log.error(f"{self.device}: no answer to {request.name}")
+            said = f"{self.device}: the driver gave no answer to {request.name}"
+            self._log.error(f"{said}; `focus doctor` says what to do")
         return codes.FAILED
 
     def _release(self) -> None:

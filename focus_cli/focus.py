@@ -58,7 +58,18 @@ def _run_command(name: str, arguments: list[str]) -> int:
     if code != codes.SUCCEEDED:
         # Whoever reads JSON finds JSON on standard output, or nothing.
         print(codes.message(code), file=sys.stderr if name == "json" else sys.stdout)
+        if sys.stderr.isatty():
+            _give_hint(session, code, arguments)
     return code
+
+
+def _give_hint(session: Session, code: int, arguments: list[str]) -> None:
+    from .hints import hint
+
+    text = hint(session, code, arguments)
+    if text:
+        sys.stdout.flush()
+        print(f"focus: {text}", file=sys.stderr)
 
 
 def _doctor(arguments: list[str]) -> int:

@@ -37,6 +37,9 @@ FIRST_RETRY_S, LAST_RETRY_S = 0.1, 5.0
 QUIET_S = 3.0
 """How long the server may be away before that is worth a message: a moment, while it starts."""
 
+TOGETHER_S = 2.0
+_OF_THE_LINK = re.compile(r"\[\w+\] (lost the controller|the controller (is back|does not answer|answers))")
+
 Value = Union[float, bool, str]
 
 
@@ -100,6 +103,8 @@ class IndiClient:
         """Why it is not connected, for people."""
         self.closed = False
         self._host, self._port, self._devices, self._log = host, port, devices, log
+        self._told = ("", "", 0.0)
+        """The last message about the link: its text, of which device, and when (monotonic)."""
         self._vectors: dict[str, dict[str, Vector]] = {}
         self.faults: deque[tuple[float, str, str, str]] = deque(maxlen=100)
         """Errors and warnings for the history, which takes them out: Unix time, device, "error" or "warning", text."""
@@ -306,7 +311,19 @@ class IndiClient:
                     with self.changed:
                         self.faults.append((time.time(), device, tag[1:-2].lower(), text[len(tag) :]))
                         self.changed.notify_all()
-                write(f"{device}: {text[len(tag) :]}")
+                if not self._is_told(device, text):
+                    write(text[len(tag) :] if text[len(tag) :].startswith(device) else f"{device}: {text[len(tag) :]}")
+
+    def _is_told(self, device: str, text: str) -> bool:
+        """Whether it was logged for another device just now: the link is one, and each channel has something to say."""
+        before, who, when_s = self._told
+        now_s = time.monotonic()
+        if not _OF_THE_LINK.match(text):
+            return False
+        if before == text and who != device and now_s - when_s < TOGETHER_S:
+            return True
+        self._told = (text, device, now_s)
+        return False
 
     def report(self, error: Exception) -> None:
         """Something of ours failed in the library's thread."""

@@ -250,7 +250,7 @@ def test_a_channel_that_focusd_does_not_have_is_invalid(chain: Any) -> None:
     assert (result.returncode, result.stdout) == (4, "error: invalid channel\n")
 
 
-def on_terminal(chain: Any, *arguments: str, **environment: str) -> str:
+def on_terminal(chain: Any, *arguments: str, status: int = 0, **environment: str) -> str:
     """What `focus` prints on a terminal."""
     reader, terminal = pty.openpty()
     try:
@@ -262,7 +262,7 @@ def on_terminal(chain: Any, *arguments: str, **environment: str) -> str:
             stderr=terminal,
         )
         chain.started.append(process)
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=30) == status
         return os.read(reader, 65536).decode()
     finally:
         os.close(reader)
@@ -375,3 +375,51 @@ def test_the_command_line_loads_no_more_than_it_needs(make_chain: Any) -> None:
     for module in ("PyIndi", "argparse", "indi_multifocus.driver", "focus_cli.focusd"):
         assert module not in modules("status")
     assert "Pyro4" not in modules("list-channels")
+
+
+def test_people_hear_what_to_do_and_scripts_hear_what_they_always_did(make_chain: Any) -> None:
+    chain = make_chain(limits={"1": [-50, 5000]})
+
+    def hint(*arguments: str, status: int) -> str:
+        """What is said on a terminal beside the message, which is the same in a pipe."""
+        plain = chain.focus(*arguments)
+        assert (plain.returncode, plain.stderr) == (status, "")
+        message, *hints = on_terminal(chain, *arguments, status=status).splitlines()
+        assert f"{message}\n" == plain.stdout
+        return "\n".join(hints)
+
+    assert hint("status", status=155) == "focus: `focus doctor` says why, and what to do"
+    chain.start_focusd()
+    assert hint("set", "1", "5", status=7) == "focus: `focus init` connects it"
+    chain.simulator.pull_cable()
+    assert "/focuser" in hint("init", status=1)
+    chain.simulator.replug_cable()
+    assert chain.focus("init").returncode == 0
+    assert hint("set", "1", "5001", status=6) == "focus: channel 1 goes from -50 to 5000"
+    assert chain.focus("set", "2", "90000", "--no-wait").returncode == 0
+    blocked = "focus: channel 2 is moving: `focus status` shows where to, `focus stop 2` stops it"
+    assert hint("set", "2", "5", status=2) == blocked
+    assert chain.focus("stop", "2").returncode == 0
+
+
+def test_a_night_costs_the_log_a_line_for_a_fault_and_none_for_a_move(chain: Any, until: Any) -> None:
+    before = len(chain.log.splitlines())
+    for steps in ("500", "-20", "70"):
+        assert chain.focus("set", "1", steps).returncode == 0
+    observer = chain.observe()
+    observer.move(2, 300)
+    until(lambda: chain.status()["current_steps_2"] == 300)
+    assert chain.log.splitlines()[before:] == []
+    observer.move(2, 99_999_999)
+    until(lambda: "99999999" in chain.log)
+    (line,) = chain.log.splitlines()[before:]
+    assert line.count("MultiFocus 2") == 1
+    chain.simulator.pull_cable()
+    until(lambda: "lost the controller" in chain.log)
+    chain.simulator.replug_cable()
+    until(lambda: "the controller is back" in chain.log)
+    until(lambda: chain.status()["status"] == 1)
+    observer.close()
+    lines = [line for line in chain.log.splitlines()[before + 1 :] if "Client" not in line]
+    assert ["lost the controller" in line for line in lines].count(True) == 1, lines
+    assert ["the controller is back" in line for line in lines].count(True) == 1, lines
