@@ -25,6 +25,7 @@ from indi_multifocus.controller.channel import (
 from indi_multifocus.controller.controller import (
     Controller,
 )
+from indi_multifocus.controller.poll_thread import PollThread
 from indi_multifocus.controller.port import open_port
 from indi_multifocus.controller.requests import (
     PortSettings,
@@ -1160,7 +1161,7 @@ def test_an_error_of_our_own_stops_what_moves_and_is_reported(
         def fail(*_: object) -> None:
             raise ZeroDivisionError("a bug")
 
-        monkeypatch.setattr(Controller, broken, fail)
+        monkeypatch.setattr(PollThread, broken, fail)
         eventually(lambda: box.failures, "the report")
         assert "a bug" in box.failures[0]
         eventually(lambda: simulator.standstill(1) is not None, "the stop")
