@@ -27,7 +27,7 @@ for version in ${PYTHONS:-3.9 3.10 3.11 3.12 3.13 3.14}; do
             "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps pyindi-client &&
             touch "$folder/ready"
     } || { status=1; continue; }
-    if "$folder/bin/python" -m pytest -q -n auto tests/unit >"$folder/log" 2>&1; then
+    if "$folder/bin/python" -m pytest -q -n auto --timeout=300 tests/unit >"$folder/log" 2>&1; then
         how=passed
     else
         how="FAILED, see $folder/log" status=1
