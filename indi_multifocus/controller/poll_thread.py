@@ -21,25 +21,22 @@ from collections.abc import Callable
 from ..threads import start_thread
 from .channel import Channel, Report
 from .conversation import (
-    CommandError,
     Synchronised,
 )
+from .pending import Pending
 from .port import PortError, open_port
 from .protocol import (
     ORDERS,
     Command,
     Fans,
     Measure,
-    Move,
-    QueryFans,
     QueryStatus,
     Status,
     Stop,
     SwitchFans,
     Temperature,
-    Zero,
 )
-from .requests import ChannelRequest, Mailbox, PortSettings, Requests, Schedule
+from .requests import Mailbox, PortSettings, Requests, Schedule
 from .session import Answer, LinkLost, Session
 from .snapshot import Link, Snapshot
 
@@ -98,9 +95,7 @@ class PollThread:
         self._planned_by = self._schedule
         self._round_trip_s = 0.0
         self._channels: list[Channel] = []
-        self._pending: dict[int, ChannelRequest] = {}
-        """What was asked of each channel and is not sent yet."""
-        self._pending_fans: tuple[bool, int] | None = None
+        self._pending = Pending()
         self._stops_unsynchronised: dict[int, int] = {}
         """By channel: the last stop that was written while no reply could be believed."""
         self._generation: int | None = None
@@ -176,10 +171,7 @@ class PollThread:
             self._schedule = requests.schedule
         if requests.tracing is not None:
             self._tracing = requests.tracing
-        for number, request in requests.channels.items():
-            self._pending[number] = self._pending.get(number, ChannelRequest()).then(request)
-        if requests.fans is not None:
-            self._pending_fans = requests.fans
+        self._pending.add(requests.channels, requests.fans)
         if requests.stop_moves:
             self._stop_moves()
         if requests.close or requests.open or requests.end:
@@ -192,7 +184,7 @@ class PollThread:
             self._settings, self._attempt = requests.open
             self._retry_s = time.monotonic()
             # What came with it is for the new controller: the mailbox holds nothing of the former but stops.
-            self._pending.update(requests.channels)
+            self._pending.add(requests.channels)
             self._publish()
         elif requests.reopen is not None and self._settings is not None:
             self._settings = requests.reopen
@@ -211,7 +203,7 @@ class PollThread:
             return
         session.check_time(time.monotonic())
         if session.up:
-            self._send_pending(session)
+            self._pending.send(session, self._channels, self._generation, time.monotonic())
             self._poll(session)
         elif self._was_up:
             self._send_stops_unsynchronised(session)
@@ -226,7 +218,7 @@ class PollThread:
         try:
             session = self._session
             if session is not None:
-                moving = [ch.number for ch in self._channels if ch.moving or self._request(ch.number)]
+                moving = [ch.number for ch in self._channels if ch.moving or self._pending.of(ch.number)]
                 session.send_last_stops(moving)
         except Exception:
             log.exception("could not stop the motors")
@@ -268,7 +260,7 @@ class PollThread:
                 self._fans_settled = max(self._fans_settled, sent.request)
             elif isinstance(sent.command, Stop):
                 # Whatever else is lost, a stop is not: it is the first thing to be sent when the link is back.
-                self._add_stop(sent.command.channel, sent.request)
+                self._pending.add_stop(sent.command.channel, sent.request)
         for channel in self._channels:
             channel.link_lost(session.orders(channel.number))
 
@@ -290,23 +282,21 @@ class PollThread:
         self._generation = self._fans = None
         self._temperatures = {}
         self._pending.clear()
-        self._pending_fans = None
         self._publish()
 
     def _send_pending_stops(self, session: Session) -> None:
         if session.up:
-            for channel in self._channels:
-                self._send_stop(session, channel)
+            self._pending.send_stops(session, self._channels, time.monotonic())
         elif self._was_up:
-            session.send_stops_unsynchronised([number for number, request in self._pending.items() if request.stop])
+            session.send_stops_unsynchronised(self._pending.stops())
 
     def _send_stops_unsynchronised(self, session: Session) -> None:
         """No reply can be believed now, but a motor can be stopped: each stop is written once as soon as it is asked
         for, and stays pending until the line is in step."""
         new = {
-            number: request.stop
-            for number, request in self._pending.items()
-            if request.stop > self._stops_unsynchronised.get(number, 0) and number <= len(self._channels)
+            number: request
+            for number, request in self._pending.stops().items()
+            if request > self._stops_unsynchronised.get(number, 0) and number <= len(self._channels)
         }
         if new:
             self._stops_unsynchronised.update(new)
@@ -342,7 +332,7 @@ class PollThread:
         self._failures = 0
         self._take_status(session, event.status, session.status_asked_s, now, trouble=True)
         # After so short a pause a move is still wanted, unless something else was asked for meanwhile.
-        session.send_again(now, without_moves_of=[number for number, request in self._pending.items() if request])
+        session.send_again(now, without_moves_of=self._pending.asked())
 
     def _replace_channels(self, event: Synchronised) -> None:
         """This is not the controller of before, if there was one: nothing that was known of its channels is true."""
@@ -381,13 +371,13 @@ class PollThread:
                 asked_s,
                 now,
                 unanswered=tuple(order for order, _ in session.orders(channel.number)),
-                stop_pending=self._request(channel.number).stop > 0,
+                stop_pending=self._pending.of(channel.number).stop > 0,
                 trouble=trouble,
                 late_s=late_s,
             )
             order = channel.status(report, self._schedule.move_timeout_s)
             if isinstance(order, Stop):
-                self._add_stop(channel.number, channel.settled)
+                self._pending.add_stop(channel.number, channel.settled)
             elif order is not None:
                 self._send(session, order, channel.settled)
                 self._send(session, QueryStatus())
@@ -419,7 +409,7 @@ class PollThread:
             return
         # Nothing is answered while a probe measures, so that is done where nobody waits for anything.
         idle = session.quiet and not any(
-            channel.moving or self._request(channel.number) for channel in self._channels
+            channel.moving or self._pending.of(channel.number) for channel in self._channels
         )
         self._send(session, QueryStatus())
         self._polled_s = max(due_s, now - MAX_CATCH_UP_S)
@@ -427,94 +417,14 @@ class PollThread:
             self._send(session, Measure(self._probes[self._next_probe]))
             self._next_probe = (self._next_probe + 1) % len(self._probes)
 
-    # --- What was asked for -------------------------------------------------------------------------------------------
-
-    def _request(self, channel: int) -> ChannelRequest:
-        return self._pending.get(channel, ChannelRequest())
-
-    def _add_stop(self, channel: int, request: int) -> None:
-        """A stop of our own; it leaves what was asked for after it."""
-        pending = self._request(channel)
-        self._pending[channel] = ChannelRequest(stop=max(pending.stop, request)).then(
-            ChannelRequest(zero=pending.zero)
-        ).then(ChannelRequest(move=pending.move, steps=pending.steps, via=pending.via))
-
-    def _send_pending(self, session: Session) -> None:
-        """Stops first, whatever is still to be answered."""
-        sent = [self._send_stop(session, channel) for channel in self._channels]
-        sent += [self._send_order(session, channel) for channel in self._channels]
-        self._send_fans(session)
-        if any(sent):
-            self._send(session, QueryStatus())
-
-    def _send_stop(self, session: Session, channel: Channel) -> bool:
-        """Whether there was something to send."""
-        pending = self._request(channel.number)
-        request = pending.stop
-        if not request:
-            return False
-        self._pending[channel.number] = ChannelRequest(
-            zero=pending.zero, move=pending.move, steps=pending.steps, via=pending.via
-        )
-        stop = channel.stop(request)
-        if session.join_stop(channel.number, request):
-            return False
-        self._send(session, stop, request)
-        return True
-
-    def _send_order(self, session: Session, channel: Channel) -> bool:
-        """Send the zero or the move that was asked for. Whether there was one, and it could be sent."""
-        pending = self._request(channel.number)
-        if session.full or not pending:
-            return False
-        if pending.zero:
-            self._pending[channel.number] = ChannelRequest(move=pending.move, steps=pending.steps, via=pending.via)
-            self._send(session, channel.zero(), pending.zero)
-            return True
-        # A move waits until the zero before it is answered: were that sent again, in doubt whether it had been
-        # carried out, it would shift the scale under the move.
-        if any(isinstance(order, Zero) for order, _ in session.orders(channel.number)):
-            return False
-        self._pending[channel.number] = ChannelRequest()
-        return self._start_move(session, channel, pending)
-
-    def _start_move(self, session: Session, channel: Channel, request: ChannelRequest) -> bool:
-        try:
-            # The focuser decided; but another controller may have been plugged in since.
-            for target in (request.steps, request.via):
-                if target is not None:
-                    session.check(Move(channel.number, target))
-        except CommandError as error:
-            channel.refuse(request.move, str(error))
-            return False
-        self._send(session, channel.move(request.steps, request.via, time.monotonic()), request.move)
-        return True
-
-    def _send_fans(self, session: Session) -> None:
-        if session.full or self._pending_fans is None:
-            return
-        on, request = self._pending_fans
-        self._pending_fans = None
-        if self._generation == 2:
-            self._send(session, SwitchFans(on), request)
-            self._send(session, QueryFans(), request)
+    def _send(self, session: Session, command: Command, request: int = 0) -> None:
+        session.send(command, request, time.monotonic())
 
     def _refuse_pending(self) -> None:
         """Without a link a move would run at some later time, when nobody expects it. A stop is kept."""
         if not self._reason and (self._was_up or self._settings is not None):
             return  # out of step for a moment, or connecting: it is wanted as soon as replies can be believed
-        if self._pending_fans is not None:
-            self._fans_settled = self._pending_fans[1]
-            self._pending_fans = None
-        for number, pending in self._pending.items():
-            request = max(pending.move, pending.zero)
-            if request and number <= len(self._channels):
-                why = "the controller does not answer now, so this was not carried out"
-                self._channels[number - 1].refuse(request, why)
-            self._pending[number] = pending.only_stop()
-
-    def _send(self, session: Session, command: Command, request: int = 0) -> None:
-        session.send(command, request, time.monotonic())
+        self._fans_settled = max(self._fans_settled, self._pending.refuse(self._channels))
 
     # --- Telling the main thread --------------------------------------------------------------------------------------
 

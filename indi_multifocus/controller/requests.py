@@ -61,6 +61,14 @@ class ChannelRequest:
             return replace(later, stop=self.stop, zero=self.zero)
         return self
 
+    def without_stop(self) -> ChannelRequest:
+        """The rest of it, when the stop is sent."""
+        return replace(self, stop=0)
+
+    def only_move(self) -> ChannelRequest:
+        """The move of it, when stop and zero are sent."""
+        return replace(self, stop=0, zero=0)
+
     def only_stop(self) -> ChannelRequest:
         """The stop of it, which is kept whatever becomes of the rest."""
         return ChannelRequest(stop=self.stop)

@@ -286,7 +286,7 @@ def test_a_reversal_is_seen_to_its_end_by_who_connects_at_once_again(story: Stor
     story.new("CONNECTION", "Switch", "DISCONNECT", "On")
     story.connect()
     assert story.shown == ("Ok", 0.0)
-    assert story.world.view.states[DEVICE, "FOCUS_REVERSE_MOTION"] == "Ok"
+    assert story.world.view.states[DEVICE, "FOCUS_REVERSE_MOTION"] in ("Ok", "Idle")
     assert story.world.view.values[DEVICE, "FOCUS_REVERSE_MOTION"]["INDI_ENABLED"] == "On"
 
 
