@@ -5,17 +5,19 @@ For each release that is named (default: RELEASES) a Debian is made by debootstr
 and one without clone this repository's HEAD there and do as README says. Commands that serve or test run without any
 network, so they meet nobody else's servers. What everything printed is in build/systems/RELEASE.log.
 
-Exit status 1 when anything was not as it should be. Needs root.
+Each release has a row in the table, which its run replaces. LOCK names a file that is locked while `make test` runs,
+where several share a machine. Exit status 1 when anything was not as it should be. Needs root.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from pathlib import Path
 
@@ -121,7 +123,10 @@ class System:
 
     def make_test(self) -> str:
         """`make test` by a user with sudo; how many passed."""
-        output = self.must("make", "test", user="observer", cwd=CLONE, network=False)
+        with open(os.environ.get("LOCK") or os.devnull) as lock:
+            if os.environ.get("LOCK"):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            output = self.must("make", "test", user="observer", cwd=CLONE, network=False)
         (counted,) = re.findall(r"^=* ?(\d+ passed.*?) in [\d.]+s", output, re.MULTILINE)
         return str(counted)
 
@@ -178,13 +183,22 @@ PYINDI = "import PyIndi; from importlib.metadata import version; print(version('
 COLUMNS = ("Python, libindi", "make run", "make test", ".deb", "pip", "without root")
 
 
+def write_row(name: str, cells: Iterable[str | None]) -> None:
+    """Put a release's row into the table, in place of what is there of it; rows are in the order of their names."""
+    text = PAGE.read_text()
+    begin, end = text.index(BEGIN) + len(BEGIN), text.index(END)
+    rows = {line.split("|")[1].strip(): line for line in text[begin:end].splitlines()[2:]}
+    rows[name] = f"| {name} | {' | '.join(str(cell) for cell in cells)} |"
+    head = f"| | version | tried | {' | '.join(COLUMNS)} |\n|{'---|' * (len(COLUMNS) + 3)}\n"
+    PAGE.write_text(text[:begin] + head + "".join(f"{rows[name]}\n" for name in sorted(rows)) + text[end:])
+
+
 def main() -> int:
     """Exit status 0 when all was as promised, 1 when not, 2 when it cannot be found out."""
     if os.geteuid() != 0:
         print("make test-systems: debootstrap needs root", file=sys.stderr)
         return 2
     well = True
-    rows = []
     for release in sys.argv[1:] or RELEASES:
         system = System(release)
         found = {}
@@ -194,13 +208,8 @@ def main() -> int:
             except NotAsPromised as problem:
                 found[name], well = f"**{problem}**", False
             print(f"{release}: {name}: {found[name]}", flush=True)
-        rows.append(f"| {RELEASES.get(release, release)} | " + " | ".join(found[name] for name in COLUMNS) + " |\n")
+        write_row(RELEASES.get(release, release), [__version__, date.today().isoformat(), *map(found.get, COLUMNS)])
         shutil.rmtree(system.debian.folder, ignore_errors=True)
-    if not sys.argv[1:]:
-        head = f"| | {' | '.join(COLUMNS)} |\n|{'---|' * (len(COLUMNS) + 1)}\n"
-        table = f"{BEGIN}Version {__version__}, {date.today().isoformat()}:\n\n{head}{''.join(rows)}{END}"
-        text = PAGE.read_text()
-        PAGE.write_text(text[: text.index(BEGIN)] + table + text[text.index(END) + len(END) :])
     return 0 if well else 1
 
 
