@@ -192,12 +192,13 @@ class Driver:
 
     def _end(self, failure: str) -> None:
         """Close the link and write what is to be written."""
-        if failure:
+        try:
             for focuser in self.focusers:
-                focuser.device.error(f"{failure}; the driver stops what moves, and ends")
-        for focuser in self.focusers:
-            focuser.release()
-        ended = self._controller.shutdown(SHUTDOWN_S, stop_moves=bool(failure))
+                if failure:
+                    focuser.device.error(f"{failure}; the driver stops what moves, and ends")
+                focuser.release()
+        finally:
+            ended = self._controller.shutdown(SHUTDOWN_S, stop_moves=bool(failure))
         self._writer.close(WRITE_S)
         self._output.drain(DRAIN_S)
         if self._memory is not None:
