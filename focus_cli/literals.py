@@ -59,7 +59,7 @@ def parse(data: bytes, *, compressed: bool = False, limit: int = MAX_TEXT) -> An
     try:
         _check(bytes(data).decode("utf-8"))
         return serpent.loads(data)
-    except (ValueError, SyntaxError, TypeError) as error:  # TypeError: a list as a key
+    except (ValueError, SyntaxError, TypeError, OverflowError) as error:  # a list as a key; a complex number too large
         raise Pyro4.errors.SerializeError(f"not the text of a call: {error}") from None
 
 

@@ -46,6 +46,7 @@ def drivers(home: Path, count: int) -> Iterator[list[tuple[subprocess.Popen[byte
         yield found
 
 
+@pytest.mark.timeout(300)  # fifty starts
 def test_a_signal_right_after_an_answer_is_not_lost(home: Path) -> None:
     for _ in range(5):
         with drivers(home, 10) as started:

@@ -77,12 +77,12 @@ def test_a_stop_is_never_locked_out(chain: Any, until: Any, kind: str) -> None:
         with chain.proxy() as focusd:
             focusd._pyroTimeout = STOP_S
             assert focusd.stop_channel(1) == 0
-        assert arrival() == 0
+        assert arrival() == 0, chain.log
         for _ in range(5):
             again = chain.call("set_focus", 1, 90_000)
             until(lambda: chain.moving(1))
             with chain.proxy() as focusd:
                 focusd._pyroTimeout = STOP_S
                 assert focusd.stop_channel(1) == 0
-            assert again() == 0
+            assert again() == 0, chain.log
         assert chain.focus("stop", "1").returncode == 0

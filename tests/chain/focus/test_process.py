@@ -100,7 +100,7 @@ def test_killed_while_its_server_begins_it_leaves_none_behind(make_chain: Any, u
     for delay_s in (0.0, 0.002, 0.005, 0.02, 0.1):
         chain = make_chain()
         focusd = chain.run([sys.executable, str(PROJECT / "focusd"), str(chain.config)], env=chain.environment)
-        until(lambda chain=chain: chain.processes("indiserver -p"))  # setpriv and sh have it in their arguments
+        until(lambda chain=chain: chain.processes("indiserver -p"))  # or tether.py that will be it
         time.sleep(delay_s)  # not to wait for something: to be killed at different moments
         focusd.kill()
         focusd.wait()
