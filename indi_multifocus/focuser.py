@@ -337,7 +337,7 @@ class Focuser:
         if not self.connected:
             self.position.settle_abort(snapshot)
             return
-        self.position.take(snapshot, syncing=self._syncing.vector is not None)
+        self.position.take(snapshot)
         self._syncing.take_snapshot()
         self.position.observe()
         self._show_position()

@@ -38,10 +38,6 @@ class FocuserPosition:
         """Numbers of the last order, and of the last move. A snapshot that does not reflect one is from before it."""
         self._waypoints: tuple[int, ...] = ()
         """Where the last move turns round and ends, in controller steps."""
-        self._direction = 0
-        """Which way the motor last turned, in controller steps: 1, -1, or 0 where it is not known."""
-        self._last_leg = 0
-        """Which way the last move ends if it arrives."""
         self._unverified_count = 0
 
     @property
@@ -144,7 +140,6 @@ class FocuserPosition:
                 current=self.channel_state.current,
                 moving=self.moves,
                 backlash=backlash,
-                direction=self._direction,
             ),
         )
 
@@ -155,10 +150,6 @@ class FocuserPosition:
         self._request = self._move_request = self._controller.move(self._channel, plan.steps, plan.via)
         self.state = next_state(self.state, Event.MOVE_ORDERED)
         self._waypoints = plan.waypoints
-        if plan.via is not None:
-            self._last_leg = self._direction
-        else:
-            self._last_leg = (plan.steps > current) - (plan.steps < current) or self._direction
         self.memory.move_begins(current, plan.steps)
 
     def stop(self) -> None:
@@ -181,31 +172,14 @@ class FocuserPosition:
         positions = map(self.scale.position, self._waypoints or (self.channel_state.target,))
         return next((at for at in positions if low <= at <= high and not new_low <= at <= new_high), None)
 
-    def forget_direction(self) -> None:
-        """The scale was reversed: the next move is not taken for a turn."""
-        self._direction = self._last_leg = 0
-
     # --- What the controller does -------------------------------------------------------------------------------------
 
-    def take(self, snapshot: Snapshot, *, syncing: bool) -> None:
-        """There is a new snapshot. `syncing`: what positions mean is being changed."""
+    def take(self, snapshot: Snapshot) -> None:
+        """There is a new snapshot."""
         self.snapshot = snapshot
-        if len(snapshot.channels) < self._channel:
-            return
-        before, self.channel_state = self.channel_state, snapshot.channels[self._channel - 1]
-        if before is not None and not syncing:
-            self._note_direction(before, self.channel_state)
-        self._note_unverified(self.channel_state)
-
-    def _note_direction(self, before: ChannelState, now: ChannelState) -> None:
-        """Of a move that arrived it is known how it ended, even if nobody saw its last steps; of another, as seen."""
-        aborted = self.state in (PositionState.ABORTING, PositionState.IDLE)
-        if not (self.moves or now.fault or aborted):
-            self._direction = self._last_leg
-        elif now.current != before.current:
-            self._direction = 1 if now.current > before.current else -1
-        if not self.moves:
-            self._last_leg = self._direction
+        if len(snapshot.channels) >= self._channel:
+            self.channel_state = snapshot.channels[self._channel - 1]
+            self._note_unverified(self.channel_state)
 
     def _note_unverified(self, state: ChannelState) -> None:
         if state.unverified_count > self._unverified_count:

@@ -42,9 +42,7 @@ class Circumstances:
     current: int
     moving: bool
     backlash: int = 0
-    """By how much a move overshoots when it changes the direction; 0 where that is not compensated."""
-    direction: int = 0
-    """Which way the motor last turned: 1, -1, or 0 where it is not known."""
+    """By how much an outward move overshoots, so that every move ends inward; 0 where that is not compensated."""
 
 
 def plan_move(position: int, now: Circumstances) -> Plan:
@@ -58,7 +56,7 @@ def plan_move(position: int, now: Circumstances) -> Plan:
     if not -limit <= steps <= limit:
         ends = sorted((now.scale.position(-limit), now.scale.position(limit)))
         raise Refused(f"{position:.15g} is beyond what the controller can count: {ends[0]} to {ends[1]} is expected")
-    return Plan(position, steps, turning_point(steps, now))
+    return Plan(position, steps, turning_point(position, now))
 
 
 def _leads_back(position: int, now: Circumstances) -> bool:
@@ -70,18 +68,15 @@ def _leads_back(position: int, now: Circumstances) -> bool:
     return here <= position < low or high < position <= here
 
 
-def turning_point(steps: int, now: Circumstances) -> int | None:
-    """Where a move to `steps` turns round, so that it ends in the direction of the last one; None where it need not.
+def turning_point(position: int, now: Circumstances) -> int | None:
+    """Where a move to `position` turns round, in controller steps; None where it need not.
 
-    It overshoots by the backlash, but stays within the travel and within what the controller counts.
+    Backlash does no harm where every move ends in the same direction. That is inward, because autofocus samples inward:
+    those moves go straight, and outward ones overshoot, but stay within the travel and within what the controller
+    counts. (After an abort on the way outward, an inward move shorter than the backlash does not take it up.)
     """
-    direction = (steps > now.current) - (steps < now.current)
-    if not now.backlash or direction * now.direction >= 0:
+    if not now.backlash or position <= now.scale.position(now.current):
         return None
-    low, high = sorted(now.scale.to_steps(end) for end in now.travel)
-    via = steps + direction * now.backlash
-    if direction > 0:
-        via = min(via, high, now.max_steps)
-    else:
-        via = max(via, low, -now.max_steps)
-    return via if (via - steps) * direction > 0 else None
+    via = now.scale.to_steps(min(position + now.backlash, now.travel[1]))
+    via = max(-now.max_steps, min(via, now.max_steps))
+    return via if now.scale.position(via) > position else None

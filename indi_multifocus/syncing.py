@@ -97,7 +97,6 @@ class Syncing:
         def end(problem: str) -> None:
             if not problem:
                 vector.select("INDI_ENABLED" if reversed else "INDI_DISABLED")
-                self._position.forget_direction()
             self._end_saved(change, problem)
             if not problem:
                 save()

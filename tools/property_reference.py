@@ -150,7 +150,7 @@ MEANINGS: Mapping[str, Meaning] = {
         {"Alert": "refused, as it is while the motor moves"},
     ),
     "FOCUS_BACKLASH_TOGGLE": Meaning(
-        "A move against the last direction goes further by `FOCUS_BACKLASH_STEPS`, as far as the travel allows, and "
+        "An outward move goes further by `FOCUS_BACKLASH_STEPS`, as far as the travel allows, and "
         "comes back. Both together are one move, Busy until its end, and an abort stops both."
     ),
     "FOCUS_BACKLASH_STEPS": Meaning("How far such a move goes beyond its target."),

@@ -856,49 +856,21 @@ def take_up_backlash(client: FocuserClient, steps: int) -> None:
     assert client.ask(ONE, "FOCUS_BACKLASH_TOGGLE", {"INDI_ENABLED": "On"}).state == "Ok"
 
 
-def test_a_move_that_turns_round_overshoots_and_returns() -> None:
+def test_with_backlash_every_move_ends_inward_and_without_none_turns_round() -> None:
     with bench(speed=20) as (simulator, client):
         take_up_backlash(client, 40)
         lines = Lines(simulator)
-        client.move_and_wait(1, 300)
-        assert lines.orders() == [b"1+300"], "the first move turns nothing round"
         since = len(client.said)
         client.move_and_wait(1, 200)
-        assert lines.orders()[1:] == [b"1+160", b"1+200"]
+        assert lines.orders() == [b"1+240", b"1+200"]
         assert states(client, ONE, ABSOLUTE, since) == ["Busy", "Ok"]
         targets = [said for said in client.said[since:] if said[1:3] == (ONE, "FOCUS_TARGET")]
         assert {said.values["FOCUS_TARGET_VALUE"] for said in targets} == {"200"}
-        client.move_and_wait(1, 250)
-        assert lines.orders()[3:] == [b"1+250"], "it ended outward, so outward needs no turn"
+        client.move_and_wait(1, 150)
+        assert lines.orders()[2:] == [b"1+150"]
         client.ask(ONE, "FOCUS_BACKLASH_TOGGLE", {"INDI_DISABLED": "On"})
-        client.move_and_wait(1, 240)
-        assert lines.orders()[4:] == [b"1+240"]
-
-
-def test_an_abort_stops_both_legs() -> None:
-    with bench() as (simulator, client):
-        take_up_backlash(client, 40)
-        client.move_and_wait(1, 10)
-        lines = Lines(simulator)
-        under_way(client, 1, -5000)
-        client.abort(1)
-        client.wait_state(ONE, ABSOLUTE, "Idle")
-        assert lines.orders() == [b"1-5040", b"1S"]
-        assert client.position(1) == simulator.position(1) == simulator.target(1)
-
-
-def test_the_overshoot_stays_within_the_travel() -> None:
-    with bench(speed=50) as (simulator, client):
-        take_up_backlash(client, 400)
-        client.ask(ONE, "FOCUS_MIN", {"FOCUS_MIN_VALUE": -50})
-        client.move_and_wait(1, 100)
-        lines = Lines(simulator)
-        client.move_and_wait(1, -20)
-        assert lines.orders() == [b"1-50", b"1-20"]
-        client.move_and_wait(1, 0)
-        lines = Lines(simulator)
-        client.move_and_wait(1, -50)
-        assert lines.orders() == [b"1-50"], "there is nothing beyond the end"
+        client.move_and_wait(1, 160)
+        assert lines.orders()[3:] == [b"1+160"]
 
 
 def test_presets_are_gone_to(home: Path) -> None:

@@ -585,82 +585,65 @@ def test_on_the_way_into_the_travel_no_move_leads_out_again() -> None:
         bench.client.abort(1)
 
 
-def test_a_move_against_the_last_direction_overshoots_and_comes_back_as_one_move() -> None:
+def test_an_outward_move_overshoots_and_comes_back_as_one_move_and_an_inward_one_goes_straight() -> None:
     with Bench() as bench:
         bench.backlash(100)
-        bench.move(1000)
         orders, since = Lines(bench.simulator), len(bench.client.said)
-        bench.move(500)
-        assert orders.orders() == [b"1+400", b"1+500"]
+        bench.move(1000)
+        assert orders.orders() == [b"1+1100", b"1+1000"]
         told = [said.state for said in bench.client.said[since:] if said.name == "ABS_FOCUS_POSITION"]
         assert told[-1] == "Ok"
         assert set(told[:-1]) == {"Busy"}
-        # It came back outward, as it had moved before, so that going on outward needs no turn.
-        bench.move(600)
-        assert orders.orders()[2:] == [b"1+600"]
+        bench.move(500)
+        assert orders.orders()[2:] == [b"1+500"]
+
+
+def test_outward_is_towards_larger_positions_also_where_the_direction_is_reversed() -> None:
+    with Bench() as bench:
+        bench.move(1000)
+        bench.reverse(True)
+        bench.backlash(100)
+        orders = Lines(bench.simulator)
+        bench.move(1200)
+        bench.move(1100)
+        assert orders.orders() == [b"1+700", b"1+800", b"1+900"]
 
 
 def test_an_abort_stops_both_legs_of_a_move_with_backlash() -> None:
     with Bench() as bench:
         bench.backlash(100)
-        bench.move(1000)
         orders = Lines(bench.simulator)
-        bench.begin(500)
+        bench.begin(1000)
         bench.client.abort(1)
         bench.let_go()
-        bench.rest(lambda: 1000)
-        assert orders.orders() == [b"1+400", b"1S"]
-
-
-def test_the_last_direction_is_the_one_in_which_the_motor_turned_also_when_a_move_is_cut_short() -> None:
-    """On the way to the turning point it turns inward, and to go on outward from there needs a turn."""
-    with Bench(speed=1) as bench:
-        client, far, near = bench.client, 1500, 5  # far: a quarter of a minute
-        bench.sync(2000)
-        bench.move(2010)
-        orders = Lines(bench.simulator)
-        bench.backlash(far)
-        bench.send("ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": 2000})
-        client.wait(lambda: bench.position < 2005, "the way inward")
-        client.abort(1)
-        place = bench.position
-        bench.backlash(near)
-        bench.move(place + 2)
-        bench.backlash(far)
-        bench.send("ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": place + 10})
-        client.wait(lambda: bench.position > place + 5, "the way outward")
-        bench.backlash(near)
-        bench.move(place + 1)
-        turns = [2000 - far, place + 2 + near, place + 2, place + 10 + far, place + 1 - near, place + 1]
-        moves = [b"1%+d" % (position - 2000) for position in turns]
-        assert orders.orders() == [moves[0], b"1S", *moves[1:]]
+        bench.rest(lambda: 0)
+        assert orders.orders() == [b"1+1100", b"1S"]
 
 
 def test_the_turning_point_is_nobody_s_target_not_even_while_it_is_stopped() -> None:
     with Bench(speed=5) as bench:
         bench.backlash(200)
-        bench.move(1000)
         client = bench.client
+        client.settle(DEVICE)
         since = len(client.said)
-        bench.send("ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": 300})
-        client.wait(lambda: bench.position < 900, "the way inward")
+        bench.send("ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": 1000})
+        client.wait(lambda: bench.position > 100, "the way outward")
         client.abort(1)
         targets = [said.values["FOCUS_TARGET_VALUE"] for said in client.said[since:] if said.name == "FOCUS_TARGET"]
-        assert targets == ["300", str(bench.position)]
+        assert targets == ["1000", str(bench.position)]
 
 
 def test_backlash_is_taken_up_within_the_travel_and_by_no_more_than_it_is() -> None:
     with Bench() as bench:
         bench.backlash(100)
-        bench.move(1000)
         orders = Lines(bench.simulator)
-        bench.move(50)
-        assert orders.orders() == [b"1+0", b"1+50"]
+        bench.move(3950)
+        assert orders.orders() == [b"1+4000", b"1+3950"]
         bench.move(4000)
+        assert orders.orders()[2:] == [b"1+4000"], "there is nothing beyond the end"
         bench.ask("FOCUS_MAX", {"FOCUS_MAX_VALUE": 1000})
-        orders = Lines(bench.simulator)
         bench.move(3000)
-        assert orders.orders() == [b"1+2900", b"1+3000"]
+        assert orders.orders()[3:] == [b"1+3000"]
 
 
 def test_what_is_done_on_the_driver_s_own_simulator_does_not_touch_the_real_focuser() -> None:
