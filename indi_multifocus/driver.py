@@ -348,7 +348,8 @@ class Driver:
     def _simulated_port(self) -> str:
         if self._simulator is None:
             probes = {probe.address: 10.0 + number for number, probe in enumerate(self._settings.probes)}
-            self._simulator = Simulator(channels=self._settings.channels, probes=probes)
+            speed = self._link.simulation_speed["FACTOR"].value
+            self._simulator = Simulator(channels=self._settings.channels, probes=probes, speed=speed)
             self._simulator.start()
         return self._simulator.port
 
@@ -472,6 +473,18 @@ class Driver:
         self._link_settings.choose(self._link.simulation, values)
         if not self._simulated:
             self._stop_simulator()
+        speed = self._link.simulation_speed
+        for focuser in self.focusers:
+            focuser.device.remove(speed.name)
+            if self._simulated:
+                focuser.device.define(speed, self._new_simulation_speed)
+
+    def _new_simulation_speed(self, values: Values) -> None:
+        speed = self._link.simulation_speed
+        speed["FACTOR"].value = float(values["FACTOR"])
+        if self._simulator is not None:
+            self._simulator.set_speed(speed["FACTOR"].value)
+        self._link_settings.announce(speed)
 
     # --- Options of one device --------------------------------------------------------------------------------------
 

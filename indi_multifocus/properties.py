@@ -176,6 +176,13 @@ class LinkProperties:
     def __init__(self, settings: Settings) -> None:
         host, number = socket_address(settings.port)
         self.simulation = on_off("SIMULATION", "Simulation")
+        self.simulation_speed = NumberVector(
+            "SIMULATION_SPEED",
+            "Simulation Speed",
+            OPTIONS,
+            [Number("FACTOR", "Times the real one", 1, format="%g", min=0.1, max=1000, step=1)],
+            timeout=0,
+        )
         self.mode = SwitchVector(
             "CONNECTION_MODE",
             "Connection Mode",

@@ -129,8 +129,13 @@ def test_simulation_needs_no_port_and_leaves_the_real_position_alone(home: Path)
         assert (client.position(1), client.position(2)) == (0, 0)
         client.move_and_wait(1, 5)
         client.ask(ONE, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 50})
+        assert client.ask(ONE, "SIMULATION_SPEED", {"FACTOR": 500}).state == "Ok"
+        client.settle(TWO)
+        assert client.value(TWO, "SIMULATION_SPEED", "FACTOR") == "500"
+        client.move_and_wait(2, 9000)  # a minute and a half at the real speed
         client.disconnect(1, 2)
         client.ask(ONE, "SIMULATION", {"DISABLE": "On"})
+        assert client.property(ONE, "SIMULATION_SPEED") is None
         client.connect(1)
         assert client.position(1) == 700
         assert simulator.in_use()
