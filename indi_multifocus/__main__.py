@@ -13,11 +13,12 @@ import os
 import select
 import signal
 import sys
+from collections.abc import Sequence
 
 from . import __version__
 from .driver import Driver
-from .indi import Output
-from .server_name import claim, introduction
+from .indi import Message, Output, writer
+from .server_name import claim, conflict, introduction
 from .settings.device_name import PREFIX_VARIABLE
 from .settings.driver_settings import SettingsError, load_settings
 from .threads import ENDING_SIGNALS
@@ -76,25 +77,23 @@ def main() -> int:
         log.error("%s", error)
         return 1
     signals = _signals()
-    names = list(settings.device_names().values())
-    held = claim(names)
-    if held is None:
-        log.error("this INDI server runs another driver for %s: this one serves nothing", ", ".join(names))
-        return _serve_nothing(signals)
-    with held:
-        return Driver(settings, signals=signals).run()
+    devices = list(settings.device_names().values())
+    label = os.environ.get(PREFIX_VARIABLE, "")
+    reserved = claim(devices, signals, lambda: _report_other(devices))
+    if reserved is None:
+        return 0
+    with reserved:
+        problem = conflict(label, devices)
+        if problem:
+            log.warning("%s", problem)
+        return Driver(settings, introduction=introduction(label, devices), signals=signals).run()
 
 
-def _serve_nothing(signals: int) -> int:
-    """Wait for the end, known to the server by the label, so that it can be stopped by that; returns the exit
-    status. To end at once would have the server start it again, many times."""
-    label = os.environ.get(PREFIX_VARIABLE)
-    if label:
-        Output().write(introduction(label, []))
-    while True:
-        ready, _, _ = select.select([0, signals], [], [])
-        if signals in ready or not os.read(0, 65536):
-            return 0
+def _report_other(devices: Sequence[str]) -> None:
+    """Another driver of this server has these devices: for the log and for the users of all clients."""
+    text = f"this INDI server already runs a driver for {', '.join(devices)}: this one waits until it ends"
+    log.error("%s", text)
+    Output().write(Message("message", "", "", writer.message(None, f"[ERROR] {text}"), text))
 
 
 def _print(text: str) -> int:

@@ -39,6 +39,7 @@ from .inbox import Inbox
 from .indi import (
     GetProperties,
     Malformed,
+    Message,
     NewVector,
     Output,
     Reader,
@@ -49,8 +50,6 @@ from .indi import (
 )
 from .link_settings import LinkSettings
 from .properties import DeviceProperties
-from .server_name import introduction
-from .settings.device_name import PREFIX_VARIABLE
 from .settings.driver_settings import Settings
 from .settings.files import FileWriter, Written
 from .settings.remembered_position import ControllerMemory
@@ -65,8 +64,17 @@ SHUTDOWN_S, WRITE_S, DRAIN_S = 0.4, 0.3, 0.1
 class Driver:
     """All channels of one controller. `run()` serves them until standard input ends."""
 
-    def __init__(self, settings: Settings, *, stdin: int = 0, stdout: int = 1, signals: int | None = None) -> None:
-        """`signals`: a file descriptor that becomes readable when a signal wants the driver to end."""
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        introduction: Message | None = None,
+        stdin: int = 0,
+        stdout: int = 1,
+        signals: int | None = None,
+    ) -> None:
+        """`introduction`: sent first, see `server_name.py`; `signals`: a file descriptor that becomes readable when a
+        signal wants the driver to end."""
         self._settings = settings
         self._stdin = stdin
         self._signals = signals
@@ -101,9 +109,8 @@ class Driver:
         self._simulator: Simulator | None = None
         self._connecting: set[int] = set()
         """Channels whose CONNECTION is Busy: the link is being opened for them."""
-        label = os.environ.get(PREFIX_VARIABLE)
-        if label:
-            self._output.write(introduction(label, self._names.values()))
+        if introduction is not None:
+            self._output.write(introduction)
         self.focusers = [self._new_focuser(channel) for channel in range(1, settings.channels + 1)]
         self._link_settings.serve([focuser.device for focuser in self.focusers])
         for config in self._configs:
