@@ -95,8 +95,6 @@ class Driver:
         self._memory: ControllerMemory | None = None
         """Of the controller whose link is open."""
         self._snapshot = Snapshot()
-        self._port_changed = False
-        """Another port was chosen since the link was opened."""
         self._attempt = 0
         """The attempt to open the link that counts; 0 while nobody wants it open."""
         self._link_settings = LinkSettings(
@@ -301,56 +299,52 @@ class Driver:
 
     def _open(self) -> None:
         self._snapshot = Snapshot()
-        self._port_changed = False
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
         try:
             name = self._simulated_port() if self._simulated else self._link.port_name()
-            self._use_memory(name)
+            self._memory = self._lock_memory(name)
         except PortError as error:
             self._refuse_all(str(error))
             return
         self._attempt = self._controller.open(self._port_settings(name))
-        assert self._memory is not None
         for focuser, memory in zip(self.focusers, self._memory.channels):
             focuser.open(memory)
 
     def _port_settings(self, name: str) -> PortSettings:
         return PortSettings(name, int(self._link.baud.on or 9600), self._settings.reply_timeout_s)
 
-    def _use_memory(self, port: str) -> None:
-        """Have ready what is remembered of the controller on this port. Raises PortError where another driver does."""
-        controller = stable_name(port)
-        if self._memory is not None:
-            self._memory.close()
-            self._memory = None
+    def _lock_memory(self, port: str) -> ControllerMemory:
+        """What is remembered of the controller on this port. Raises PortError where another driver uses it."""
         try:
             # What is done on a simulator says nothing about the real focuser.
             writer = None if self._simulated else self._writer
-            self._memory = ControllerMemory(controller, len(self.focusers), writer)
+            return ControllerMemory(stable_name(port), len(self.focusers), writer)
         except BlockingIOError:
             raise PortError(
                 f"another driver uses the controller on {port}, or one that cannot be told from it: "
                 "disconnect it there first"
             ) from None
 
-    def _check_controller(self) -> None:
-        """The link is back, maybe on another port that a user chose: then this is another controller, whose memory
-        is its own. What is not remembered of it is taken from the one before, unverified."""
+    def _check_controller(self, snapshot: Snapshot) -> None:
+        """The link is back. Another controller, which is told by its stable name, has a memory of its own.
+
+        Where nothing is remembered of it, it may be the same one in another socket, so the facts of the one before
+        are taken over, unverified. Raises PortError where another driver uses its memory.
+        """
         before = self._memory
         assert before is not None
-        self._port_changed = False
-        if stable_name(self._link.port_name()) == before.controller:
+        if self._simulated or stable_name(snapshot.port) == before.controller:
             return
-        try:
-            self._use_memory(self._link.port_name())
-        except PortError as error:
-            self._tell(str(error), warn=True)
-            self._memory = before
-            return
-        assert self._memory is not None
+        self._memory = self._lock_memory(snapshot.port)
+        before.close()
         for focuser, memory, known in zip(self.focusers, self._memory.channels, before.channels):
             if not memory.found:
                 memory.update(**{**vars(known.values), "unverified": True})
-            focuser.change_memory(memory)
+            focuser.change_memory(memory, snapshot)
+        for config in self._configs:
+            self._save(config, *self._link.connection())
 
     def _simulated_port(self) -> str:
         if self._simulator is None:
@@ -389,8 +383,12 @@ class Driver:
             if snapshot.reason:
                 self._refuse_all(snapshot.reason)
             return
-        if self._port_changed and before.link is Link.LOST and snapshot.link is Link.UP:
-            self._check_controller()
+        if snapshot.reconnects != before.reconnects:
+            try:
+                self._check_controller(snapshot)
+            except PortError as error:
+                self._disconnect_all(str(error))
+                return
         for focuser in self.focusers:
             if snapshot.link is Link.UP and focuser.channel in self._connecting:
                 self._welcome(focuser)
@@ -439,6 +437,13 @@ class Driver:
             if focuser.channel in self._connecting:
                 self._refuse(focuser, reason)
 
+    def _disconnect_all(self, reason: str) -> None:
+        """The link cannot be used any more."""
+        for focuser in self.focusers:
+            if focuser.connected or focuser.channel in self._connecting:
+                focuser.disconnect()
+                self._refuse(focuser, reason)
+
     def _refuse(self, focuser: Focuser, reason: str) -> None:
         self._connecting.discard(focuser.channel)
         focuser.position.memory.link_lost()
@@ -452,23 +457,29 @@ class Driver:
         self._controller.set_schedule(self._schedule)
 
     def _use_new_port(self, changed: Vector) -> None:
-        """The port or how it is opened was changed: a link that is open uses that when it opens the port next."""
-        if not self._attempt or self._simulated:
+        """The port or how it is opened was changed. A link that is up stays as it is, and uses that when it is lost; a
+        lost one uses it at once. Users are told which."""
+        if not self._attempt:
+            return
+        if self._simulated:
+            self._report(f"{changed.label} applies when SIMULATION is off")
+            return
+        if changed not in self._link.in_use():
+            self._report(f"{changed.label} applies in the other CONNECTION_MODE")
             return
         try:
             settings = self._port_settings(self._link.port_name())
         except PortError as error:
-            self._tell(f"{changed.label} is taken, but the port cannot be used: {error}", warn=True)
+            self._report(f"{changed.label} is set, but the port cannot be used: {error}", warn=True)
             return
         self._controller.reopen(settings)
-        self._port_changed = True
         if self._snapshot.link is Link.LOST:
-            self._tell(f"{changed.label} is used now to look for the controller: {settings.name}")
+            self._report(f"{changed.label} is used now: looking for the controller on {settings.name}")
         else:
-            self._tell(f"{changed.label} is used when the port is opened next: this link stays as it is")
+            self._report(f"{changed.label} is used when the port is opened next: the link stays as it is until then")
 
-    def _tell(self, text: str, *, warn: bool = False) -> None:
-        """Tell the users of every connected channel."""
+    def _report(self, text: str, *, warn: bool = False) -> None:
+        """Send a message to the users of every connected channel."""
         for focuser in self.focusers:
             if focuser.connected or focuser.channel in self._connecting:
                 (focuser.device.warning if warn else focuser.device.info)(text)

@@ -86,9 +86,13 @@ class Focuser:
         self._syncing.open()
         self._fans_request = 0
 
-    def change_memory(self, memory: PositionMemory) -> None:
-        """The link is back, with another controller."""
-        self.position.memory = memory
+    def change_memory(self, memory: PositionMemory, snapshot: Snapshot) -> None:
+        """The link is back, with another controller, which `snapshot` shows."""
+        self._syncing.abandon("another controller was connected before this was done")
+        self.position.change_memory(memory, snapshot)
+        reverse = self.properties.reverse
+        reverse.select("INDI_ENABLED" if self.position.scale.reversed else "INDI_DISABLED")
+        self.device.publish(reverse)
 
     def connect(self, snapshot: Snapshot) -> None:
         """Offer everything that a connected focuser has. The link is up, and `snapshot` has this channel."""

@@ -77,13 +77,29 @@ class FocuserPosition:
         self.state = PositionState.ARRIVED
         if syncing:
             self.state = PositionState.ZEROING
-        else:
-            self._resolve_zero(state)
         if self.abort_request > state.request:
             self.state = PositionState.ABORTING
-        self._verify(state)
+        self._check_claim(state, syncing=syncing)
         self._note_unverified(state)
+
+    def _check_claim(self, state: ChannelState, *, syncing: bool = False) -> None:
+        """Compare what the controller claims with the memory, and have the memory know that it is used."""
+        if not syncing:
+            self._resolve_zero(state)
+        self._verify(state)
+        if self.memory.values.stop_pending and not self.abort_request:
+            self._request = self.abort_request = self._controller.stop(self._channel)
         self.memory.update(in_use=True)
+
+    def change_memory(self, memory: PositionMemory, snapshot: Snapshot) -> None:
+        """Another controller is there, of which `memory` is: what it claims is checked by that, as on connecting."""
+        self.memory = memory
+        self.forget_direction()
+        if self.channel_state is not None and self._channel <= len(snapshot.channels):
+            self.snapshot = snapshot
+            state = snapshot.channels[self._channel - 1]
+            self._unverified_count = state.unverified_count  # by what was known of the other controller
+            self._check_claim(state)
 
     def release(self) -> bool:
         """The channel is not used any more. Leaves the memory as the next connection needs it; whether a stop is in

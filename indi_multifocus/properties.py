@@ -219,6 +219,10 @@ class LinkProperties:
         """By what the controller is reached."""
         return self.mode, self.port, self.baud, self.address
 
+    def in_use(self) -> tuple[SwitchVector | TextVector, ...]:
+        """Those of them that matter in the chosen mode."""
+        return (self.mode, self.address) if self.mode.on == NETWORK else (self.mode, self.port, self.baud)
+
     def port_name(self) -> str:
         """What to open, by the chosen mode. Raises PortError where that is not set right."""
         name = str(self.port["PORT"].value)

@@ -54,6 +54,11 @@ class Syncing:
         """The link is being opened: what became of a change before is known by the memory."""
         self._change = None
 
+    def abandon(self, reason: str) -> None:
+        """What is being changed is for another controller than the one that is there now."""
+        if self._change is not None:
+            self._end(f"[ERROR] {reason}")
+
     def disconnect(self) -> None:
         """Nobody waits any more for what was held."""
         self._held = []

@@ -44,7 +44,7 @@ class Controller:
         return attempt
 
     def reopen(self, settings: PortSettings) -> None:
-        """Use this when the port is opened next, which is now where the link is lost."""
+        """Open this instead when the link is lost, which is at once where it is lost now."""
         self._mailbox.put(reopen=settings)
 
     def close(self) -> None:

@@ -80,6 +80,8 @@ class PollThread:
         self._attempt = 0
         self._settings: PortSettings | None = None
         """What is to be open; None when nothing is."""
+        self._next_settings: PortSettings | None = None
+        """What to open when a lost link is opened again, where that was changed since."""
         self._session: Session | None = None
         self._was_up = False
         """This attempt has found a controller, so that it is looked for until it is back."""
@@ -182,12 +184,13 @@ class PollThread:
     def _open_as_asked(self, requests: Requests) -> None:
         if requests.open is not None:
             self._settings, self._attempt = requests.open
+            self._next_settings = requests.reopen
             self._retry_s = time.monotonic()
             # What came with it is for the new controller: the mailbox holds nothing of the former but stops.
             self._pending.add(requests.channels)
             self._publish()
         elif requests.reopen is not None and self._settings is not None:
-            self._settings = requests.reopen
+            self._next_settings = requests.reopen
             if self._reason:
                 self._retry_s = time.monotonic()
                 self._failures = 0
@@ -227,6 +230,8 @@ class PollThread:
 
     def _open_session(self) -> None:
         """Open the port, and begin to synchronise. Raises LinkLost."""
+        if self._was_up and self._next_settings is not None:
+            self._settings, self._next_settings = self._next_settings, None
         settings = self._settings
         assert settings is not None
         self._retry_s = None
@@ -245,7 +250,7 @@ class PollThread:
             self._give_up_orders(self._session)
         self._close_session()
         if not self._was_up:
-            self._settings = None
+            self._settings = self._next_settings = None
             self._reason = reason
             self._pending.clear()
             return
@@ -273,7 +278,7 @@ class PollThread:
             except LinkLost:
                 pass  # nobody is there to be stopped
         self._close_session()
-        self._settings = None
+        self._settings = self._next_settings = None
         self._retry_s = None
         self._was_up = False
         self._reason = ""
@@ -443,6 +448,7 @@ class PollThread:
         return Snapshot(
             link=link,
             attempt=self._attempt,
+            port=self._settings.name,
             reason=self._reason,
             generation=self._generation,
             channels=tuple(channel.state for channel in self._channels),

@@ -82,7 +82,7 @@ class Requests:
     open: tuple[PortSettings, int] | None = None
     """The port, and the number of the attempt."""
     reopen: PortSettings | None = None
-    """What to open in place of a port that is lost."""
+    """What to open from now on where the link was lost."""
     channels: Mapping[int, ChannelRequest] = field(default_factory=dict)
     fans: tuple[bool, int] | None = None
     schedule: Schedule | None = None
@@ -119,7 +119,7 @@ class Mailbox:
         """Open this port, after closing another. Moves and zeros that were not sent yet were for that one."""
         with self._lock:
             stops = {number: request.only_stop() for number, request in self._requests.channels.items()}
-            self._requests = replace(self._requests, open=(settings, attempt), channels=stops)
+            self._requests = replace(self._requests, open=(settings, attempt), reopen=None, channels=stops)
         self._wake()
 
     def put_channel(self, channel: int, request: ChannelRequest) -> None:

@@ -43,6 +43,8 @@ class Snapshot:
     link: Link = Link.CLOSED
     attempt: int = 0
     """Which `Controller.open()` this belongs to."""
+    port: str = ""
+    """The port that is open, or that was opened last."""
     reason: str = ""
     """Why the link is CLOSED after an attempt to open it, or LOST; for people."""
     generation: int | None = None
