@@ -21,6 +21,7 @@ from .indi import Message, Output, writer
 from .server_name import claim, conflict, introduction
 from .settings.device_name import PREFIX_VARIABLE
 from .settings.driver_settings import SettingsError, load_settings
+from .settings.system_text import variable
 from .threads import ENDING_SIGNALS
 
 DESCRIPTION = """\
@@ -78,7 +79,7 @@ def main() -> int:
         return 1
     signals = _signals()
     devices = list(settings.device_names().values())
-    label = os.environ.get(PREFIX_VARIABLE, "")
+    label = variable(PREFIX_VARIABLE)
     reserved = claim(devices, signals, lambda: _report_other(devices))
     if reserved is None:
         return 0

@@ -21,6 +21,8 @@ from typing import Protocol
 import serial
 from serial.tools.list_ports import comports
 
+from ..settings.system_text import from_system, to_system
+
 SOCKET = "socket://"
 
 BY_ID = "/dev/serial/by-id"
@@ -75,7 +77,7 @@ def stable_name(name: str) -> str:
 
     By the kernel's own word: udev's links may come a moment later than the port.
     """
-    device = os.path.realpath(name)
+    device = os.path.realpath(to_system(name))
     for port in comports():
         if os.path.realpath(port.device) == device and port.vid is not None and port.pid is not None:
             return f"usb-{port.vid:04x}-{port.pid:04x}-{port.serial_number or port.location}"
@@ -84,19 +86,20 @@ def stable_name(name: str) -> str:
 
 def _open_serial(name: str, baud: int) -> Port:
     check_name(name)
+    path = to_system(name)
     try:
-        mode = os.stat(name)
+        mode = os.stat(path)
     except OSError as error:
         raise PortError(_why(name, error)) from None
     # Looked at before it is opened: to open some devices (a watchdog) or a FIFO has effects of its own.
-    if not stat.S_ISCHR(mode.st_mode) or not _is_terminal(name, mode.st_rdev):
+    if not stat.S_ISCHR(mode.st_mode) or not _is_terminal(path, mode.st_rdev):
         raise PortError(f"{name} is not a serial port: the path of a serial device (/dev/ttyACM0) is expected")
     try:
-        port = serial.Serial(name, baud, timeout=0, exclusive=True)
+        port = serial.Serial(path, baud, timeout=0, exclusive=True)
     except (OSError, ValueError) as error:
         raise PortError(_why(name, error)) from None
     try:
-        if not os.path.realpath(name).startswith("/dev/pts/"):
+        if not os.path.realpath(path).startswith("/dev/pts/"):
             _keep_others_out(port.fileno())
         _let_nothing_differ_from_the_end(port.fileno())
         port.reset_input_buffer()
@@ -217,7 +220,7 @@ def _why(name: str, error: Exception) -> str:
 
 def _group(name: str) -> str:
     try:
-        return f"sudo usermod -aG {grp.getgrgid(os.stat(name).st_gid).gr_name} <user>"
+        return f"sudo usermod -aG {grp.getgrgid(os.stat(to_system(name)).st_gid).gr_name} <user>"
     except (OSError, KeyError):
         return "often dialout"
 
@@ -230,4 +233,4 @@ def list_ports() -> list[str]:
         stable = []
     # Boards that are USB devices; of the built-in UARTs most machines have dozens that are not there.
     devices = sorted(port.device for port in comports() if port.vid is not None)
-    return stable + devices
+    return [from_system(path) for path in stable + devices]

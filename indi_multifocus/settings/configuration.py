@@ -24,6 +24,7 @@ from .device_name import CONTROL, EXPECTED, check_device_name
 from .driver_settings import Probe
 from .host_name import HOST_NAME
 from .json_object import ConfigError, load_object, parse_object, plain, shown
+from .system_text import from_system
 
 __all__ = ["MAX_STEPS", "Config", "ConfigError", "Probe", "load", "parse"]
 
@@ -112,7 +113,7 @@ def load(path: Path) -> Config:
     Raises:
         ConfigError: it cannot be read or used; the text is one line for people.
     """
-    name = os.fspath(path)
+    name = from_system(os.fspath(path))
     try:
         entries = load_object(name)
     except FileNotFoundError:

@@ -7,9 +7,10 @@ chained indiservers (1.9.9): every printable ASCII character at the start, in th
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
+
+from .system_text import variable
 
 PREFIX_VARIABLE = "INDIDEV"
 """Replaces the prefix of devices' names, as in libindi's drivers."""
@@ -46,7 +47,7 @@ def device_names(channels: int, labels: Mapping[int, str]) -> dict[int, str]:
     Raises ValueError, whose text names INDIDEV and says what is expected of it; labels were checked with the
     configuration.
     """
-    prefix = os.environ.get(PREFIX_VARIABLE) or PREFIX
+    prefix = variable(PREFIX_VARIABLE) or PREFIX
     names: dict[int, str] = {}
     for channel in range(1, channels + 1):
         name = labels.get(channel) or f"{prefix} {channel}"

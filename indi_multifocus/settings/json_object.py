@@ -61,6 +61,8 @@ def shown(value: object) -> str:
     """A value as it would stand in the file, cut when it is long."""
     if isinstance(value, float) and not math.isfinite(value):
         return "a number that is too large"
+    if isinstance(value, str):
+        value = value.encode("utf-8", "replace").decode()  # a path may hold lone surrogates
     text = msgspec.json.encode(value).decode("utf-8", "replace")
     text = "".join(character if character.isprintable() else "?" for character in text)
     return text if len(text) <= 60 else f"{text[:57]}…"

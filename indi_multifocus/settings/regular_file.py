@@ -7,6 +7,8 @@ import errno
 import os
 import stat
 
+from .system_text import to_system
+
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a FIFO",
@@ -23,7 +25,7 @@ def read_regular_file(path: str, limit: int) -> bytes:
     what it is, as in "this is a FIFO".
     """
     # Without O_NONBLOCK the opening of a FIFO would wait for a writer, and that of a modem for its carrier.
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    fd = os.open(to_system(path), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         mode = os.fstat(fd).st_mode
         if not stat.S_ISREG(mode):

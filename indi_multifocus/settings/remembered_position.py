@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from .files import FileWriter, Written, file_name, make_folder
+from .system_text import to_system
 
 MAX_SIZE = 4096
 """A state file has some 200 bytes; a larger one is no such file."""
@@ -273,7 +274,7 @@ class ControllerMemory:
         try:
             make_folder(os.path.dirname(path))
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            self._lock = os.open(path, flags, 0o644)
+            self._lock = os.open(to_system(path), flags, 0o644)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.close()
