@@ -447,5 +447,7 @@ class Focuser:
 
 
 def _whole(value: Value) -> int:
-    """Whole steps: a motor has no others. Halves are rounded up."""
-    return math.floor(float(value) + 0.5)
+    """Whole steps: a motor has no others. Halves are rounded up, as docs/indi-properties.md states."""
+    number = float(value)
+    below = math.floor(number)
+    return below + (number - below >= 0.5)

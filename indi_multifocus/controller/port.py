@@ -31,6 +31,9 @@ BY_ID = "/dev/serial/by-id"
 MAX_NAME = 1023
 """Characters of a port's name."""
 
+MAX_QUOTED = 40
+"""Characters of what is no port's name in a message."""
+
 CONNECT_TIMEOUT_S = 5.0
 
 
@@ -59,7 +62,7 @@ def open_port(name: str, baud: int) -> Port:
 def check_name(name: str) -> None:
     """Raise PortError unless `name` is the kind of thing that may be opened; opens nothing."""
     if len(name) > MAX_NAME:
-        raise PortError(f"a port's name of more than {MAX_NAME} characters is none: {name[:60]!r}…")
+        raise PortError(f"{_quoted(name)} is no port: its name has more than {MAX_NAME} characters")
     if name.startswith(SOCKET):
         _host_and_port(name)
         return
@@ -67,8 +70,13 @@ def check_name(name: str) -> None:
         raise PortError("no port is set: choose one (on Linux often /dev/ttyACM0 or /dev/ttyUSB0)")
     if "://" in name or not os.path.isabs(name) or "\0" in name:
         raise PortError(
-            f"{name!r} is no port: the path of a serial device (/dev/ttyACM0) or {SOCKET}host:port is expected"
+            f"{_quoted(name)} is no port: the path of a serial device (/dev/ttyACM0) or {SOCKET}host:port is expected"
         )
+
+
+def _quoted(name: str) -> str:
+    """What is no port's name, as far as it helps to see it. (The path of a port is never cut.)"""
+    return repr(name if len(name) <= MAX_QUOTED else f"{name[: MAX_QUOTED - 1]}…")
 
 
 def stable_name(name: str) -> str:
@@ -146,7 +154,7 @@ _NUMBER = re.compile("[0-9]{1,5}")
 def _host_and_port(name: str) -> tuple[str, int]:
     host, _, number = name[len(SOCKET) :].rpartition(":")
     if not host or not _NUMBER.fullmatch(number) or not 0 < int(number) < 65536:
-        raise PortError(f"{name!r} is no network port: {SOCKET}host:port is expected, with a port from 1 to 65535")
+        raise PortError(f"{_quoted(name)} is no network port: {SOCKET}host:port is expected, with a port from 1 to 65535")
     return host.strip("[]"), int(number)
 
 

@@ -23,6 +23,8 @@ CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff"
 # indi_setprop puts & and ' into its XML as they are. In indiserver's arguments @ and : have a meaning, and so has " in
 # its FIFO. A device's saved settings are a file that bears its name.
 _REFUSED = CONTROL + r".=;*@:/\\&'" + '"'
+MAX_QUOTED = 40
+"""Characters of a name in an error."""
 PATTERN = rf"^(?![ -])[^{_REFUSED}]+(?<! )\Z"
 EXPECTED = (
     f"a name of 1 to {MAX_BYTES} bytes is expected, without . = ; * @ : / \\ & ' \" and outer blanks, "
@@ -65,5 +67,5 @@ def device_names(channels: int, labels: Mapping[int, str]) -> dict[int, str]:
 
 
 def _shown(text: str) -> str:
-    shown = "".join(character if character.isprintable() else "?" for character in text[:60])
-    return f'"{shown}{"…" if len(text) > 60 else ""}"'
+    shown = "".join(character if character.isprintable() else "?" for character in text[:MAX_QUOTED])
+    return f'"{shown}{"…" if len(text) > MAX_QUOTED else ""}"'
