@@ -43,7 +43,7 @@ log = logging.getLogger("indi_multifocus")
 
 
 class _LogHandler(logging.Handler):
-    """Standard error, without ever waiting for whoever reads it; what cannot be written is lost, and nothing else."""
+    """Writes to standard error and never waits for its reader; what cannot be written is lost."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
@@ -108,12 +108,12 @@ def _print(text: str) -> int:
 
 
 def _open_missing_streams() -> None:
-    """Let no file that is opened later take the number of a standard stream which whoever started us has closed."""
+    """Open /dev/null in place of standard streams that are closed, so that no file opened later gets their numbers."""
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDONLY)  # to write there is an error, as it should be
+            os.open(os.devnull, os.O_RDONLY)  # writing to it fails, as on a closed stream
 
 
 def _signals() -> int:

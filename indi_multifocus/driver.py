@@ -58,7 +58,7 @@ from .simulation.simulator import Simulator
 log = logging.getLogger(__name__)
 
 SHUTDOWN_S, WRITE_S, DRAIN_S = 0.4, 0.3, 0.1
-"""How long the end waits for the poll thread, for files, and for whoever reads standard output: below a second."""
+"""How long shutdown waits for the poll thread, for files and for the reader of standard output: below a second."""
 
 
 class Driver:
@@ -96,7 +96,7 @@ class Driver:
         """Of the controller whose link is open."""
         self._snapshot = Snapshot()
         self._attempt = 0
-        """The attempt to open the link that counts; 0 while nobody wants it open."""
+        """Number of the current attempt to open the link; 0 while it is closed."""
         self._link_settings = LinkSettings(
             settings, changed_port=self._use_new_port, changed_period=self._use_new_period
         )
@@ -149,7 +149,7 @@ class Driver:
         return focuser
 
     def _save(self, config: ConfigProcess, *vectors: Vector) -> None:
-        """Save soon; but what somebody tries out on the simulator is kept only where he asks for it."""
+        """Save soon; but what is set on the simulator is saved only by CONFIG_PROCESS."""
         if not self._simulated:
             config.save(*vectors)
 
@@ -213,7 +213,7 @@ class Driver:
             self._inbox.close()
 
     def _read_stdin(self) -> bool:
-        """Whether there is more to come."""
+        """Handle what clients sent. Returns False at the end of standard input."""
         try:
             data = os.read(self._stdin, 65536)
         except BlockingIOError:
@@ -248,7 +248,7 @@ class Driver:
                 focuser.saved()
 
     def _log_malformed(self, event: Malformed) -> None:
-        """At most once a second, and how many there were since: no client may fill the disk of the log."""
+        """Log one message a second, with the number of the others, so that no client can fill the disk with them."""
         now_s = time.monotonic()
         if now_s < self._quiet_until_s:
             self._unlogged += 1
@@ -266,7 +266,7 @@ class Driver:
                 focuser.device.handle(event)
 
     def _show_elsewhere(self, vector: Vector) -> None:
-        """What all devices show is refused on all, too; only who asked is told why."""
+        """Show the refusal of a shared property on the other devices, too; the message is on one of them."""
         for focuser in self.focusers:
             if focuser.device.vector(vector.name) is vector:
                 focuser.device.publish(vector)
@@ -293,7 +293,7 @@ class Driver:
         if self._attempt == 0:
             self._open()
         elif self._snapshot.link is Link.UP:
-            self._welcome(focuser)
+            self._finish_connecting(focuser)
         elif self._snapshot.link is Link.LOST:
             self._report_loss(focuser)
 
@@ -318,17 +318,17 @@ class Driver:
     def _lock_memory(self, port: str) -> ControllerMemory:
         """What is remembered of the controller on this port. Raises PortError where another driver uses it."""
         try:
-            # What is done on a simulator says nothing about the real focuser.
+            # Nothing that is done on a simulator is remembered for the real focuser.
             writer = None if self._simulated else self._writer
             return ControllerMemory(stable_name(port), len(self.focusers), writer)
         except BlockingIOError:
             raise PortError(
-                f"another driver uses the controller on {port}, or one that cannot be told from it: "
+                f"another driver uses the controller on {port}, or one that cannot be distinguished from it: "
                 "disconnect it there first"
             ) from None
 
     def _check_controller(self, snapshot: Snapshot) -> None:
-        """The link is back. Another controller, which is told by its stable name, has a memory of its own.
+        """The link is back. Another controller, which has another stable name, has a memory of its own.
 
         Where nothing is remembered of it, it may be the same one in another socket, so the facts of the one before
         are taken over, unverified. Raises PortError where another driver uses its memory.
@@ -391,13 +391,13 @@ class Driver:
                 return
         for focuser in self.focusers:
             if snapshot.link is Link.UP and focuser.channel in self._connecting:
-                self._welcome(focuser)
+                self._finish_connecting(focuser)
                 continue
             if focuser.connected and snapshot.link is not before.link:
                 self._report_link(focuser, snapshot, before)
             if focuser.connected and snapshot.link is Link.UP and _is_other(snapshot, before):
                 focuser.disconnect()
-                self._welcome(focuser)
+                self._finish_connecting(focuser)
             else:
                 focuser.show(snapshot)
 
@@ -410,7 +410,7 @@ class Driver:
     def _report_loss(self, focuser: Focuser) -> None:
         focuser.device.error(f"{self._snapshot.reason}; trying to get it back")
 
-    def _welcome(self, focuser: Focuser) -> None:
+    def _finish_connecting(self, focuser: Focuser) -> None:
         """The link is up: this channel is connected, if the controller has it."""
         there = len(self._snapshot.channels)
         if focuser.channel > there:
@@ -458,7 +458,7 @@ class Driver:
 
     def _use_new_port(self, changed: Vector) -> None:
         """The port or how it is opened was changed. A link that is up stays as it is, and uses that when it is lost; a
-        lost one uses it at once. Users are told which."""
+        lost one uses it at once. A message states which."""
         if not self._attempt:
             return
         if self._simulated:

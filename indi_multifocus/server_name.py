@@ -64,7 +64,7 @@ def introduction(label: str, devices: Sequence[str]) -> Message | None:
 
     It is not needed where one of our devices has that name. It would do harm where a device of another driver has it,
     as "MultiFocus 2" is the second channel of a driver with the label "MultiFocus": when this driver ended, the server
-    would tell all clients that the other's device is gone. See `conflict`.
+    would delete the other's device in all clients. See `conflict`.
     """
     if not label or label in devices or conflict(label, devices):
         return None

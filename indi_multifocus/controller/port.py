@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Opening the serial port: what may be opened, for us alone, and what to tell the user when it cannot be.
+"""Opening the serial port: what may be opened, for us alone, and the message for the user when it cannot be.
 
 Used by `controller.py` (the poll thread opens and closes) and, for the list of ports, by the driver. A port is named by
 the path of a terminal device or by pyserial's `socket://host:port`. Nothing else is ever opened: the name comes from
@@ -52,7 +52,7 @@ class Port(Protocol):
 
 
 def open_port(name: str, baud: int) -> Port:
-    """Open `name` at `baud` bits/s, for this process alone, non-blocking, with what was unread thrown away.
+    """Open `name` at `baud` bits/s, for this process alone, non-blocking, and discard unread data.
 
     Raises PortError.
     """
@@ -83,7 +83,7 @@ def stable_name(name: str) -> str:
     """What a controller is known by, whichever name its port has today: its USB serial number, or the USB socket for
     one that has none; else `name`.
 
-    By the kernel's own word: udev's links may come a moment later than the port.
+    By what the kernel lists, since udev's links may come a moment later than the port.
     """
     device = os.path.realpath(to_system(name))
     for port in comports():
@@ -109,7 +109,7 @@ def _open_serial(name: str, baud: int) -> Port:
     try:
         if not os.path.realpath(path).startswith("/dev/pts/"):
             _keep_others_out(port.fileno())
-        _let_nothing_differ_from_the_end(port.fileno())
+        _distinguish_no_data_from_hangup(port.fileno())
         port.reset_input_buffer()
         os.set_blocking(port.fileno(), False)
     except OSError as error:
@@ -127,10 +127,10 @@ def _keep_others_out(fd: int) -> None:
     fcntl.ioctl(fd, termios.TIOCEXCL)
 
 
-def _let_nothing_differ_from_the_end(fd: int) -> None:
-    """Make a read of nothing a BlockingIOError, so that no bytes mean that the port is gone.
+def _distinguish_no_data_from_hangup(fd: int) -> None:
+    """Make a read without data a BlockingIOError, so that a read of no bytes means that the port is gone.
 
-    pyserial asks for reads of at least 0 bytes, which the terminal then grants at any time.
+    pyserial sets VMIN to 0, with which a read without data returns no bytes, too.
     """
     attributes = termios.tcgetattr(fd)
     attributes[6][termios.VMIN] = 1
@@ -154,7 +154,8 @@ _NUMBER = re.compile("[0-9]{1,5}")
 def _host_and_port(name: str) -> tuple[str, int]:
     host, _, number = name[len(SOCKET) :].rpartition(":")
     if not host or not _NUMBER.fullmatch(number) or not 0 < int(number) < 65536:
-        raise PortError(f"{_quoted(name)} is no network port: {SOCKET}host:port is expected, with a port from 1 to 65535")
+        expected = f"{SOCKET}host:port is expected, with a port from 1 to 65535"
+        raise PortError(f"{_quoted(name)} is no network port: {expected}")
     return host.strip("[]"), int(number)
 
 
@@ -164,7 +165,7 @@ def socket_address(name: str) -> tuple[str, str]:
         return "", ""
     try:
         host, number = _host_and_port(name)
-    except PortError:  # what is wrong with it is said when it is to be opened
+    except PortError:  # reported when it is to be opened
         return "", ""
     return host, str(number)
 

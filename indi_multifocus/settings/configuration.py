@@ -3,7 +3,7 @@
 
 Used by the driver (when INDI_MULTIFOCUS_CONFIG names a file) and by focusd and focus, once, at their
 start. This is the border where the file's values enter: what leaves here is right, typed and immutable,
-or it is a ConfigError that tells a person, in the words of the file, what to change. The names in
+or it is a ConfigError, which names the key of the file and what to change. The names in
 `daemon` and `control_machines` are only checked to be text: focus_cli looks them up.
 
 The keys and their meanings are those of the public rockit-astro/focusd README, of both generations of

@@ -34,7 +34,7 @@ _NAME = re.compile(PATTERN)
 
 
 def check_device_name(name: str) -> None:
-    """Raises ValueError, whose text says what is expected, for a name that INDI's tools cannot address."""
+    """Raises ValueError, whose text is what is expected, for a name that INDI's tools cannot address."""
     if not _NAME.match(name) or len(name.encode("utf-8", "surrogateescape")) > MAX_BYTES:
         raise ValueError(EXPECTED)
     try:
@@ -46,7 +46,7 @@ def check_device_name(name: str) -> None:
 def device_names(channels: int, labels: Mapping[int, str]) -> dict[int, str]:
     """The device of each channel from 1 on: its label, or the prefix and its number.
 
-    Raises ValueError, whose text names INDIDEV and says what is expected of it; labels were checked with the
+    Raises ValueError, whose text names INDIDEV and what is expected of it; labels were checked with the
     configuration.
     """
     prefix = variable(PREFIX_VARIABLE) or PREFIX

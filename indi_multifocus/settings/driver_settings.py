@@ -53,7 +53,7 @@ class Settings:
     travel: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     """Configured limits by channel; they bind what clients may set."""
     default_travel: tuple[int, int] = (0, 100_000)
-    """Travel of a channel that has no configured limits. INDI asks for positions that are not negative."""
+    """Travel of a channel that has no configured limits. INDI requires positions that are not negative."""
     probes: tuple[Probe, ...] = ()
 
     def device_names(self) -> dict[int, str]:

@@ -636,7 +636,7 @@ def test_what_is_no_position_of_the_travel_is_refused_and_nothing_changes(text: 
         (ABSOLUTE, {"FOCUS_ABSOLUTE_POSITION": 5, "SPEED": 1}, "Number", "FOCUS_ABSOLUTE_POSITION"),
         (ABSOLUTE, {}, "Number", "FOCUS_ABSOLUTE_POSITION"),
         (ABSOLUTE, {"FOCUS_ABSOLUTE_POSITION": "5"}, "Text", "Number"),
-        (RELATIVE, {"FOCUS_RELATIVE_POSITION": -5}, "Number", "how many steps"),
+        (RELATIVE, {"FOCUS_RELATIVE_POSITION": -5}, "Number", "a number of steps from 0 on"),
         ("FOCUS_MOTION", {"FOCUS_INWARD": "On", "FOCUS_OUTWARD": "On"}, "Switch", "FOCUS_OUTWARD"),
         ("FOCUS_MOTION", {"FOCUS_INWARD": "Yes"}, "Switch", "On or Off"),
         ("FOCUS_TARGET", {"FOCUS_TARGET_VALUE": 5}, "Number", "read-only"),
