@@ -177,7 +177,7 @@ def test_a_key_like_no_other_is_answered_with_all_there_are() -> None:
         ("indi_host", "a b", '"a b": the name or IPv4 address of the machine that runs indiserver is expected'),
         *(("indi_host", host, f'"{host}": the name or IPv4 ') for host in ("a..b", "a.b.", "-a", "ä", "::1", "")),
         ("indi_host", "x" * 64, f'"{"x" * 38}…: the name or IPv4 address'),
-        ("daemon", "a" * 200_000 + "\n", f'"{"a" * 56}…: the daemon\'s name'),
+        ("daemon", "a" * 200_000 + "\n", f'"{"a" * 38}…: the daemon\'s name'),
         ("indi_port", 65536, "65536: a port number from 1 to 65535 is expected"),
     ],
 )
