@@ -151,7 +151,7 @@ def _switch(name: str, value: object) -> bool:
 
 def _shown(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return text if len(text) <= 40 else f"{text[:39]}…"
 
 
 def _keep_chatter_out() -> Messages:

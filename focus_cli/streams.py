@@ -81,7 +81,8 @@ class Output:
         """Why something could not be written. """
         self._stream = stream
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # where the locale has no ° or ✓
+            # Whatever the locale, as all other output of ours: in LC_ALL=C there would be no °, and no É of a label.
+            stream.reconfigure(encoding="utf-8", errors="replace")
 
     def write(self, text: str) -> int:
         """As a stream's."""

@@ -13,13 +13,15 @@ import os
 import select
 import signal
 import sys
+from collections.abc import Sequence
 
 from . import __version__
 from .driver import Driver
-from .indi import Output
-from .server_name import claim, introduction
+from .indi import Message, Output, writer
+from .server_name import claim, conflict, introduction
 from .settings.device_name import PREFIX_VARIABLE
 from .settings.driver_settings import SettingsError, load_settings
+from .settings.system_text import variable
 from .threads import ENDING_SIGNALS
 
 DESCRIPTION = """\
@@ -41,7 +43,7 @@ log = logging.getLogger("indi_multifocus")
 
 
 class _LogHandler(logging.Handler):
-    """Standard error, without ever waiting for whoever reads it; what cannot be written is lost, and nothing else."""
+    """Writes to standard error and never waits for its reader; what cannot be written is lost."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
@@ -76,25 +78,23 @@ def main() -> int:
         log.error("%s", error)
         return 1
     signals = _signals()
-    names = list(settings.device_names().values())
-    held = claim(names)
-    if held is None:
-        log.error("this INDI server runs another driver for %s: this one serves nothing", ", ".join(names))
-        return _serve_nothing(signals)
-    with held:
-        return Driver(settings, signals=signals).run()
+    devices = list(settings.device_names().values())
+    label = variable(PREFIX_VARIABLE)
+    reserved = claim(devices, signals, lambda: _report_other(devices))
+    if reserved is None:
+        return 0
+    with reserved:
+        problem = conflict(label, devices)
+        if problem:
+            log.warning("%s", problem)
+        return Driver(settings, introduction=introduction(label, devices), signals=signals).run()
 
 
-def _serve_nothing(signals: int) -> int:
-    """Wait for the end, known to the server by the label, so that it can be stopped by that; returns the exit
-    status. To end at once would have the server start it again, many times."""
-    label = os.environ.get(PREFIX_VARIABLE)
-    if label:
-        Output().write(introduction(label, []))
-    while True:
-        ready, _, _ = select.select([0, signals], [], [])
-        if signals in ready or not os.read(0, 65536):
-            return 0
+def _report_other(devices: Sequence[str]) -> None:
+    """Another driver of this server has these devices: for the log and for the users of all clients."""
+    text = f"this INDI server already runs a driver for {', '.join(devices)}: this one waits until it ends"
+    log.error("%s", text)
+    Output().write(Message("message", "", "", writer.message(None, f"[ERROR] {text}"), text))
 
 
 def _print(text: str) -> int:
@@ -108,12 +108,12 @@ def _print(text: str) -> int:
 
 
 def _open_missing_streams() -> None:
-    """Let no file that is opened later take the number of a standard stream which whoever started us has closed."""
+    """Open /dev/null in place of standard streams that are closed, so that no file opened later gets their numbers."""
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDONLY)  # to write there is an error, as it should be
+            os.open(os.devnull, os.O_RDONLY)  # writing to it fails, as on a closed stream
 
 
 def _signals() -> int:

@@ -47,11 +47,11 @@ class ConfigProcess:
         self._shared: set[str] = set()
         self._defaults: dict[str, NewVector] = {}
         self.loading = False
-        """What is set just now comes from here."""
+        """Whether what is being set comes from a file or the defaults, and not from a client."""
         self._unwritten: dict[str, int] = {}
         """Files whose writing a client waits for, and the number of the report."""
         self._done = ""
-        """What to tell that client when they are written."""
+        """The message for that client when they are written."""
         self._autosaved = 0
         """The number of the last report on this device's file which nobody waits for."""
         self._vector = SwitchVector(
@@ -135,7 +135,7 @@ class ConfigProcess:
         if action == "CONFIG_LOAD":
             if self.load():
                 self._answer(State.OK, "[INFO] Device configuration loaded.")
-            else:  # and no error: KStars asks for it whenever a device connects
+            else:  # no error: KStars sends this whenever a device connects
                 self._answer(State.ALERT, "[INFO] There is no saved configuration to load.")
         elif action == "CONFIG_SAVE":
             self._write()

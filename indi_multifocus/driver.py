@@ -39,6 +39,7 @@ from .inbox import Inbox
 from .indi import (
     GetProperties,
     Malformed,
+    Message,
     NewVector,
     Output,
     Reader,
@@ -49,8 +50,6 @@ from .indi import (
 )
 from .link_settings import LinkSettings
 from .properties import DeviceProperties
-from .server_name import introduction
-from .settings.device_name import PREFIX_VARIABLE
 from .settings.driver_settings import Settings
 from .settings.files import FileWriter, Written
 from .settings.remembered_position import ControllerMemory
@@ -59,14 +58,23 @@ from .simulation.simulator import Simulator
 log = logging.getLogger(__name__)
 
 SHUTDOWN_S, WRITE_S, DRAIN_S = 0.4, 0.3, 0.1
-"""How long the end waits for the poll thread, for files, and for whoever reads standard output: below a second."""
+"""How long shutdown waits for the poll thread, for files and for the reader of standard output: below a second."""
 
 
 class Driver:
     """All channels of one controller. `run()` serves them until standard input ends."""
 
-    def __init__(self, settings: Settings, *, stdin: int = 0, stdout: int = 1, signals: int | None = None) -> None:
-        """`signals`: a file descriptor that becomes readable when a signal wants the driver to end."""
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        introduction: Message | None = None,
+        stdin: int = 0,
+        stdout: int = 1,
+        signals: int | None = None,
+    ) -> None:
+        """`introduction`: sent first, see `server_name.py`; `signals`: a file descriptor that becomes readable when a
+        signal wants the driver to end."""
         self._settings = settings
         self._stdin = stdin
         self._signals = signals
@@ -87,10 +95,8 @@ class Driver:
         self._memory: ControllerMemory | None = None
         """Of the controller whose link is open."""
         self._snapshot = Snapshot()
-        self._port_changed = False
-        """Another port was chosen since the link was opened."""
         self._attempt = 0
-        """The attempt to open the link that counts; 0 while nobody wants it open."""
+        """Number of the current attempt to open the link; 0 while it is closed."""
         self._link_settings = LinkSettings(
             settings, changed_port=self._use_new_port, changed_period=self._use_new_period
         )
@@ -101,9 +107,8 @@ class Driver:
         self._simulator: Simulator | None = None
         self._connecting: set[int] = set()
         """Channels whose CONNECTION is Busy: the link is being opened for them."""
-        label = os.environ.get(PREFIX_VARIABLE)
-        if label:
-            self._output.write(introduction(label, self._names.values()))
+        if introduction is not None:
+            self._output.write(introduction)
         self.focusers = [self._new_focuser(channel) for channel in range(1, settings.channels + 1)]
         self._link_settings.serve([focuser.device for focuser in self.focusers])
         for config in self._configs:
@@ -144,7 +149,7 @@ class Driver:
         return focuser
 
     def _save(self, config: ConfigProcess, *vectors: Vector) -> None:
-        """Save soon; but what somebody tries out on the simulator is kept only where he asks for it."""
+        """Save soon; but what is set on the simulator is saved only by CONFIG_PROCESS."""
         if not self._simulated:
             config.save(*vectors)
 
@@ -208,7 +213,7 @@ class Driver:
             self._inbox.close()
 
     def _read_stdin(self) -> bool:
-        """Whether there is more to come."""
+        """Handle what clients sent. Returns False at the end of standard input."""
         try:
             data = os.read(self._stdin, 65536)
         except BlockingIOError:
@@ -243,7 +248,7 @@ class Driver:
                 focuser.saved()
 
     def _log_malformed(self, event: Malformed) -> None:
-        """At most once a second, and how many there were since: no client may fill the disk of the log."""
+        """Log one message a second, with the number of the others, so that no client can fill the disk with them."""
         now_s = time.monotonic()
         if now_s < self._quiet_until_s:
             self._unlogged += 1
@@ -261,7 +266,7 @@ class Driver:
                 focuser.device.handle(event)
 
     def _show_elsewhere(self, vector: Vector) -> None:
-        """What all devices show is refused on all, too; only who asked is told why."""
+        """Show the refusal of a shared property on the other devices, too; the message is on one of them."""
         for focuser in self.focusers:
             if focuser.device.vector(vector.name) is vector:
                 focuser.device.publish(vector)
@@ -288,62 +293,58 @@ class Driver:
         if self._attempt == 0:
             self._open()
         elif self._snapshot.link is Link.UP:
-            self._welcome(focuser)
+            self._finish_connecting(focuser)
         elif self._snapshot.link is Link.LOST:
             self._report_loss(focuser)
 
     def _open(self) -> None:
         self._snapshot = Snapshot()
-        self._port_changed = False
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
         try:
             name = self._simulated_port() if self._simulated else self._link.port_name()
-            self._use_memory(name)
+            self._memory = self._lock_memory(name)
         except PortError as error:
             self._refuse_all(str(error))
             return
         self._attempt = self._controller.open(self._port_settings(name))
-        assert self._memory is not None
         for focuser, memory in zip(self.focusers, self._memory.channels):
             focuser.open(memory)
 
     def _port_settings(self, name: str) -> PortSettings:
         return PortSettings(name, int(self._link.baud.on or 9600), self._settings.reply_timeout_s)
 
-    def _use_memory(self, port: str) -> None:
-        """Have ready what is remembered of the controller on this port. Raises PortError where another driver does."""
-        controller = stable_name(port)
-        if self._memory is not None:
-            self._memory.close()
-            self._memory = None
+    def _lock_memory(self, port: str) -> ControllerMemory:
+        """What is remembered of the controller on this port. Raises PortError where another driver uses it."""
         try:
-            # What is done on a simulator says nothing about the real focuser.
+            # Nothing that is done on a simulator is remembered for the real focuser.
             writer = None if self._simulated else self._writer
-            self._memory = ControllerMemory(controller, len(self.focusers), writer)
+            return ControllerMemory(stable_name(port), len(self.focusers), writer)
         except BlockingIOError:
             raise PortError(
-                f"another driver uses the controller on {port}, or one that cannot be told from it: "
+                f"another driver uses the controller on {port}, or one that cannot be distinguished from it: "
                 "disconnect it there first"
             ) from None
 
-    def _check_controller(self) -> None:
-        """The link is back, maybe on another port that a user chose: then this is another controller, whose memory
-        is its own. What is not remembered of it is taken from the one before, unverified."""
+    def _check_controller(self, snapshot: Snapshot) -> None:
+        """The link is back. Another controller, which has another stable name, has a memory of its own.
+
+        Where nothing is remembered of it, it may be the same one in another socket, so the facts of the one before
+        are taken over, unverified. Raises PortError where another driver uses its memory.
+        """
         before = self._memory
         assert before is not None
-        self._port_changed = False
-        if stable_name(self._link.port_name()) == before.controller:
+        if self._simulated or stable_name(snapshot.port) == before.controller:
             return
-        try:
-            self._use_memory(self._link.port_name())
-        except PortError as error:
-            self._tell(str(error), warn=True)
-            self._memory = before
-            return
-        assert self._memory is not None
+        self._memory = self._lock_memory(snapshot.port)
+        before.close()
         for focuser, memory, known in zip(self.focusers, self._memory.channels, before.channels):
             if not memory.found:
                 memory.update(**{**vars(known.values), "unverified": True})
-            focuser.change_memory(memory)
+            focuser.change_memory(memory, snapshot)
+        for config in self._configs:
+            self._save(config, *self._link.connection())
 
     def _simulated_port(self) -> str:
         if self._simulator is None:
@@ -383,17 +384,21 @@ class Driver:
             if snapshot.reason:
                 self._refuse_all(snapshot.reason)
             return
-        if self._port_changed and before.link is Link.LOST and snapshot.link is Link.UP:
-            self._check_controller()
+        if snapshot.reconnects != before.reconnects:
+            try:
+                self._check_controller(snapshot)
+            except PortError as error:
+                self._disconnect_all(str(error))
+                return
         for focuser in self.focusers:
             if snapshot.link is Link.UP and focuser.channel in self._connecting:
-                self._welcome(focuser)
+                self._finish_connecting(focuser)
                 continue
             if focuser.connected and snapshot.link is not before.link:
                 self._report_link(focuser, snapshot, before)
             if focuser.connected and snapshot.link is Link.UP and _is_other(snapshot, before):
                 focuser.disconnect()
-                self._welcome(focuser)
+                self._finish_connecting(focuser)
             else:
                 focuser.show(snapshot)
 
@@ -406,7 +411,7 @@ class Driver:
     def _report_loss(self, focuser: Focuser) -> None:
         focuser.device.error(f"{self._snapshot.reason}; trying to get it back")
 
-    def _welcome(self, focuser: Focuser) -> None:
+    def _finish_connecting(self, focuser: Focuser) -> None:
         """The link is up: this channel is connected, if the controller has it."""
         there = len(self._snapshot.channels)
         if focuser.channel > there:
@@ -433,6 +438,13 @@ class Driver:
             if focuser.channel in self._connecting:
                 self._refuse(focuser, reason)
 
+    def _disconnect_all(self, reason: str) -> None:
+        """The link cannot be used any more."""
+        for focuser in self.focusers:
+            if focuser.connected or focuser.channel in self._connecting:
+                focuser.disconnect()
+                self._refuse(focuser, reason)
+
     def _refuse(self, focuser: Focuser, reason: str) -> None:
         self._connecting.discard(focuser.channel)
         focuser.position.memory.link_lost()
@@ -446,23 +458,29 @@ class Driver:
         self._controller.set_schedule(self._schedule)
 
     def _use_new_port(self, changed: Vector) -> None:
-        """The port or how it is opened was changed: a link that is open uses that when it opens the port next."""
-        if not self._attempt or self._simulated:
+        """The port or how it is opened was changed. A link that is up stays as it is, and uses that when it is lost; a
+        lost one uses it at once. A message states which."""
+        if not self._attempt:
+            return
+        if self._simulated:
+            self._report(f"{changed.label} applies when SIMULATION is off")
+            return
+        if changed not in self._link.in_use():
+            self._report(f"{changed.label} applies in the other CONNECTION_MODE")
             return
         try:
             settings = self._port_settings(self._link.port_name())
         except PortError as error:
-            self._tell(f"{changed.label} is taken, but the port cannot be used: {error}", warn=True)
+            self._report(f"{changed.label} is set, but the port cannot be used: {error}", warn=True)
             return
         self._controller.reopen(settings)
-        self._port_changed = True
         if self._snapshot.link is Link.LOST:
-            self._tell(f"{changed.label} is used now to look for the controller: {settings.name}")
+            self._report(f"{changed.label} is used now: looking for the controller on {settings.name}")
         else:
-            self._tell(f"{changed.label} is used when the port is opened next: this link stays as it is")
+            self._report(f"{changed.label} is used when the port is opened next: the link stays as it is until then")
 
-    def _tell(self, text: str, *, warn: bool = False) -> None:
-        """Tell the users of every connected channel."""
+    def _report(self, text: str, *, warn: bool = False) -> None:
+        """Send a message to the users of every connected channel."""
         for focuser in self.focusers:
             if focuser.connected or focuser.channel in self._connecting:
                 (focuser.device.warning if warn else focuser.device.info)(text)

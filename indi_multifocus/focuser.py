@@ -3,7 +3,7 @@
 
 Used by `driver.py`, in the main thread. Two things drive a focuser: what clients send (the `_new_…` handlers) and what
 the controller is known to do (`show`, with each snapshot). Neither waits for the other: a handler hands a request to
-the controller and answers Busy, and a later snapshot shows what became of it.
+the controller and answers Busy, and a later snapshot shows the result.
 
 What the properties are is in `properties.py`; where the channel is and whether it may move, in `focuser_position.py`;
 sync, zero and reversal, which change what positions mean, in `syncing.py`.
@@ -69,7 +69,7 @@ class Focuser:
         self._fans_request = 0
         self._by_relative = False
         self._trouble_reported = ""
-        """What clients were last told to be wrong with the position; and with the memory."""
+        """The problem of the position that was reported to clients last; and that of the memory."""
         self._problem_reported = ""
 
     # --- Connecting -------------------------------------------------------------------------------------------------
@@ -86,9 +86,13 @@ class Focuser:
         self._syncing.open()
         self._fans_request = 0
 
-    def change_memory(self, memory: PositionMemory) -> None:
-        """The link is back, with another controller."""
-        self.position.memory = memory
+    def change_memory(self, memory: PositionMemory, snapshot: Snapshot) -> None:
+        """The link is back, with another controller, which `snapshot` shows."""
+        self._syncing.abandon("another controller was connected before this was done")
+        self.position.change_memory(memory, snapshot)
+        reverse = self.properties.reverse
+        reverse.select("INDI_ENABLED" if self.position.scale.reversed else "INDI_DISABLED")
+        self.device.publish(reverse)
 
     def connect(self, snapshot: Snapshot) -> None:
         """Offer everything that a connected focuser has. The link is up, and `snapshot` has this channel."""
@@ -149,7 +153,7 @@ class Focuser:
         return [*table, (offered.target, None), (offered.link, None), (offered.link_info, None)]
 
     def disconnect(self) -> None:
-        """Take back what `connect` offered. A move in progress is left to finish."""
+        """Delete the properties that `connect` defined. A move in progress is left to finish."""
         if not self.connected:
             return
         self.connected = False
@@ -160,7 +164,7 @@ class Focuser:
         self._trouble_reported = ""
 
     def release(self) -> None:
-        """Leave the memory so that the next connection, or the next run of the driver, knows what it has to."""
+        """Save what the next connection, or the next run of the driver, must know."""
         if self.position.release():
             self.device.warning(
                 "the stop was not sent, because the controller does not answer; "
@@ -176,7 +180,7 @@ class Focuser:
         offered, position = self.properties, self.position
         amount = _whole(values["FOCUS_RELATIVE_POSITION"])
         if amount < 0:
-            raise Refused("how many steps is expected; FOCUS_MOTION tells which way")
+            raise Refused("a number of steps from 0 on is expected; FOCUS_MOTION sets the direction")
         here = position.scale.position(self._current_steps())
         self._move_to(here + (-amount if offered.motion["FOCUS_INWARD"].on else amount), relative=True)
         offered.relative["FOCUS_RELATIVE_POSITION"].value = amount
@@ -193,7 +197,7 @@ class Focuser:
         self._answer_ok(goto)
 
     def _move_to(self, position: int, *, relative: bool) -> None:
-        """Decide, hand the move to the controller, and answer Busy. Raises Refused."""
+        """Decide on a move, request it, and answer Busy. Raises Refused."""
         self._current_steps()
         offered = self.properties
         compensated = offered.backlash.on == "INDI_ENABLED"
@@ -203,7 +207,7 @@ class Focuser:
         self._by_relative = relative
         self._trouble_reported = ""
         if not relative and offered.relative.state is State.BUSY:
-            offered.relative.state = State.IDLE  # that move will not be finished
+            offered.relative.state = State.IDLE  # that move is superseded
             self.device.update(offered.relative)
         offered.absolute.state = State.BUSY
         self.device.update(offered.absolute)
@@ -309,7 +313,7 @@ class Focuser:
         self.device.update(fan)
 
     def _select(self, vector: SwitchVector, values: Values) -> None:
-        """The plain answer to a one-of-many switch: it is so now."""
+        """Accept a new value of a one-of-many switch."""
         vector.select(vector.wanted(values))
         self._answer_ok(vector)
 
@@ -318,8 +322,8 @@ class Focuser:
         self.device.update(vector)
 
     def _current_steps(self, what: str = "") -> int:
-        """Where the controller counts, if it can take a request now; for `what` (to sync, to reverse) it must be at
-        rest. Raises Refused."""
+        """The position in controller steps. Raises Refused while the controller does not answer; and while the motor
+        moves where that forbids `what` ("sync", "reverse")."""
         state = self.position.channel_state
         if not self.position.link_up or state is None:
             raise Refused(f"{self._no_link()}: try again when it does")
@@ -362,7 +366,7 @@ class Focuser:
                 self._report_trouble()
 
     def _show_synced(self) -> None:
-        """Positions have another meaning now; or they have not, since that failed."""
+        """A sync, a zero or a reversal was completed, or failed."""
         if self.connected:
             self.position.observe()
             self._show_position()
@@ -391,7 +395,7 @@ class Focuser:
             offered.relative.state = offered.absolute.state
 
     def _report_trouble(self) -> None:
-        """Say once what is wrong, and when it is right again."""
+        """Report a problem once, and again when it comes back."""
         if self.position.link_up and not self.position.moves:
             trouble = self.position.trouble()
             if trouble and trouble != self._trouble_reported:
@@ -399,7 +403,7 @@ class Focuser:
             self._trouble_reported = trouble
 
     def _answer_abort(self) -> None:
-        """The answer to an abort is sent when the motor is known to stand."""
+        """Answer an abort when the motor is known to be at rest."""
         abort = self.properties.abort
         if self.position.abort_request and not self.position.link_up and abort.state is not State.BUSY:
             abort.state = State.BUSY
@@ -443,5 +447,7 @@ class Focuser:
 
 
 def _whole(value: Value) -> int:
-    """Whole steps: a motor has no others. Halves are rounded up."""
-    return math.floor(float(value) + 0.5)
+    """Whole steps: a motor has no others. Halves are rounded up, as docs/indi-properties.md states."""
+    number = float(value)
+    below = math.floor(number)
+    return below + (number - below >= 0.5)

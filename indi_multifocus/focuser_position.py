@@ -3,7 +3,7 @@
 
 Used by `focuser.py`, which shows it to clients, in the main thread; it knows nothing of INDI. There are three sources:
 the newest snapshot of the controller, the orders that were given since, and what earlier runs of the driver left in the
-memory. The table of `position_state.py` says what follows from them.
+memory. The table of `position_state.py` gives the state that follows from them.
 """
 
 from __future__ import annotations
@@ -77,17 +77,35 @@ class FocuserPosition:
         self.state = PositionState.ARRIVED
         if syncing:
             self.state = PositionState.ZEROING
-        else:
-            self._resolve_zero(state)
         if self.abort_request > state.request:
             self.state = PositionState.ABORTING
-        self._verify(state)
+        self._verify_position(state, syncing=syncing)
         self._note_unverified(state)
+
+    def _verify_position(self, state: ChannelState, *, syncing: bool = False) -> None:
+        """Verify the reported position by the memory, and mark the memory as in use."""
+        if not syncing:
+            self._resolve_zero(state)
+        self._verify(state)
+        if self.memory.values.stop_pending and not self.abort_request:
+            self._request = self.abort_request = self._controller.stop(self._channel)
         self.memory.update(in_use=True)
 
+    def change_memory(self, memory: PositionMemory, snapshot: Snapshot) -> None:
+        """Another controller is there, of which `memory` is: its position is verified by that, as on connecting."""
+        self.memory = memory
+        self.forget_direction()
+        if self.channel_state is not None and self._channel <= len(snapshot.channels):
+            self.snapshot = snapshot
+            state = snapshot.channels[self._channel - 1]
+            self._unverified_count = state.unverified_count  # by what was known of the other controller
+            self._verify_position(state)
+
     def release(self) -> bool:
-        """The channel is not used any more. Leaves the memory as the next connection needs it; whether a stop is in
-        there that could not be sent."""
+        """The channel is not used any more: save what the next connection must know.
+
+        Returns whether there is a stop that could not be sent.
+        """
         state, self.channel_state = self.channel_state, None
         if state is None:
             return False
@@ -110,7 +128,7 @@ class FocuserPosition:
                 self.memory.update(zeroing=False, unverified=True)
 
     def _verify(self, state: ChannelState) -> None:
-        """Can the controller's claim be true, by what an earlier run of the driver left in the memory?"""
+        """Can the reported position be true, by what an earlier run of the driver saved?"""
         remembered = self.memory.values
         move = remembered.move
         if move is None:
@@ -144,7 +162,7 @@ class FocuserPosition:
         )
 
     def move(self, plan: Plan) -> None:
-        """Hand the move to the controller."""
+        """Request the move."""
         assert self.channel_state is not None
         current = self.channel_state.current
         self._request = self._move_request = self._controller.move(self._channel, plan.steps, plan.via)
@@ -153,14 +171,14 @@ class FocuserPosition:
         self.memory.move_begins(current, plan.steps)
 
     def stop(self) -> None:
-        """Hand a stop to the controller; where it does not answer, keep the stop until it does."""
+        """Request a stop; where the controller does not answer, keep it until it does."""
         self._request = self.abort_request = self._controller.stop(self._channel)
         self.state = next_state(self.state, Event.ABORT_ORDERED)
         if not self.link_up:
             self.memory.update(stop_pending=True)
 
     def zero(self) -> int:
-        """Hand a zero to the controller. Returns its number."""
+        """Request a zero. Returns its number."""
         self._request = self._controller.zero(self._channel)
         return self._request
 
@@ -187,7 +205,7 @@ class FocuserPosition:
         self._unverified_count = state.unverified_count
 
     def observe(self) -> None:
-        """Move on in the table of states, by what is known of the channel."""
+        """Apply what is known of the channel to the table of states."""
         state = self.channel_state
         if state is None:
             return
@@ -200,7 +218,7 @@ class FocuserPosition:
         self.state = next_state(self.state, event)
 
     def remember(self) -> None:
-        """Let the memory know of the motion that the newest snapshot shows."""
+        """Save the motion that the newest snapshot shows."""
         state = self.channel_state
         if not self.link_up:
             self.memory.link_lost()
@@ -227,8 +245,8 @@ class FocuserPosition:
         position = self.scale.position(state.current)
         if self.scale.unverified:
             return (
-                f"position {position} is unverified: the controller claims an arrival that nobody saw or that cannot "
-                "be, as when power was lost in mid-move; sync or zero to accept"
+                f"position {position} is unverified: the controller reports an arrival that was not observed or is "
+                "impossible, as when power was lost in mid-move; sync or zero to accept"
             )
         if state.fault:
             return state.fault

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the other threads tell the main thread: the newest snapshot, lines of traffic, reports of the file writer.
+"""The inbox of the main thread: the newest snapshot, lines of traffic, reports of the file writer.
 
-They put values in and go on at once; the main thread, which sleeps in `select` on the inbox, takes all of them. The
-lock is held for the moment in which values are exchanged, and nothing is called meanwhile.
+The other threads put values in and go on at once; the main thread, which sleeps in `select` on the inbox, takes all of
+them. The lock is held for the moment in which values are exchanged, and nothing is called meanwhile.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_TRAFFIC = 1000
 
 @dataclass(frozen=True)
 class News:
-    """All that came since the main thread looked last."""
+    """What arrived since the last `take`."""
 
     snapshot: Snapshot | None = None
     traffic: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class Inbox:
         os.set_blocking(self._wake_write, False)
 
     def put_snapshot(self, snapshot: Snapshot) -> None:
-        """The newest is enough: it tells all."""
+        """Replaces the last one: the newest has everything."""
         with self._lock:
             self._snapshot = snapshot
         self._wake()
@@ -56,7 +56,7 @@ class Inbox:
         self._wake()
 
     def put_written(self, report: Written) -> None:
-        """What became of a file; the newest report on a file is about all before it."""
+        """The result of writing a file; the newest report on a file includes those before it."""
         with self._lock:
             self._written[report.path] = report
         self._wake()
@@ -68,7 +68,7 @@ class Inbox:
         self._wake()
 
     def take(self) -> News:
-        """All of it; the inbox is empty then."""
+        """Take everything out."""
         try:
             os.read(self._wake_read, 4096)
         except BlockingIOError:
@@ -85,7 +85,7 @@ class Inbox:
         return self._wake_read
 
     def close(self) -> None:
-        """Nobody will take anything any more."""
+        """No `take` will follow."""
         write, self._wake_write = self._wake_write, -1
         if write >= 0:
             os.close(write)
@@ -95,4 +95,4 @@ class Inbox:
         try:
             os.write(self._wake_write, b"!")
         except OSError:
-            pass  # it has enough to wake up for, or has ended
+            pass  # the pipe is full, so that the main thread will wake up; or it is closed

@@ -54,13 +54,13 @@ class LinkSettings:
             self._offer_ports()
 
     def announce(self, vector: Vector, state: State = State.OK) -> None:
-        """Tell all devices' clients what is set now."""
+        """Send the property to the clients of all devices."""
         vector.state = state
         for device in self._devices:
             device.update(vector)
 
     def choose(self, vector: SwitchVector, values: Values) -> None:
-        """The answer to a switch of two."""
+        """Accept a new value of a switch."""
         vector.select(vector.wanted(values))
         self.announce(vector)
 
@@ -74,28 +74,28 @@ class LinkSettings:
         name = str(values["PORT"]).strip()
         _check(name)
         self.properties.port["PORT"].value = name
-        self._take(self.properties.port)
+        self._accept(self.properties.port)
 
     def _new_baud(self, values: Values) -> None:
         rate = next((name for name, on in values.items() if on), None)
         if rate is not None:
             self.properties.baud.select(rate)
-        self._take(self.properties.baud)
+        self._accept(self.properties.baud)
 
     def _new_address(self, values: Values) -> None:
         address = self.properties.address
         wanted = {name: str(values.get(name, text.value)).strip() for name, text in address.elements.items()}
-        if any(wanted.values()):  # none at all is what there is at first, and what most people save
+        if any(wanted.values()):  # both empty is the default, and what most people save
             _check(f"{SOCKET}{wanted['ADDRESS']}:{wanted['PORT']}")
         for name, value in wanted.items():
             address[name].value = value
-        self._take(address)
+        self._accept(address)
 
     def _new_mode(self, values: Values) -> None:
         self.properties.mode.select(self.properties.mode.wanted(values))
-        self._take(self.properties.mode)
+        self._accept(self.properties.mode)
 
-    def _take(self, vector: Vector) -> None:
+    def _accept(self, vector: Vector) -> None:
         self.announce(vector)
         self._changed_port(vector)
 
@@ -129,11 +129,11 @@ class LinkSettings:
         self.announce(self.properties.system_ports)
         if port is not None:
             self.properties.port["PORT"].value = port
-            self._take(self.properties.port)
+            self._accept(self.properties.port)
 
 
 def _check(port: str) -> None:
-    """Raises Refused for what is no port's name."""
+    """Raise Refused unless `port` can be the name of a port."""
     try:
         check_name(port)
     except PortError as error:

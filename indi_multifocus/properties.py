@@ -3,8 +3,8 @@
 
 Used by `focuser.py` (what a connected channel offers) and `driver.py` (the link that all channels share, and what a
 device has whether or not it is connected). Nothing is decided here. Names, labels, groups, formats, rules and order are
-those of libindi's INDI::FocuserInterface, INDI::Focuser and INDI::DefaultDevice (1.9.9), so that every client takes a
-channel for the focuser that it knows.
+those of libindi's INDI::FocuserInterface, INDI::Focuser and INDI::DefaultDevice (1.9.9), so that every client treats a
+channel as any focuser.
 """
 
 from __future__ import annotations
@@ -226,13 +226,17 @@ class LinkProperties:
         """By what the controller is reached."""
         return self.mode, self.port, self.baud, self.address
 
+    def in_use(self) -> tuple[SwitchVector | TextVector, ...]:
+        """Those of them that matter in the chosen mode."""
+        return (self.mode, self.address) if self.mode.on == NETWORK else (self.mode, self.port, self.baud)
+
     def port_name(self) -> str:
         """What to open, by the chosen mode. Raises PortError where that is not set right."""
         name = str(self.port["PORT"].value)
         if self.mode.on == NETWORK:
             host, number = self.address.values()
             if not host:
-                raise PortError("no address is set: say in DEVICE_ADDRESS at which host and port the controller is")
+                raise PortError("no address is set: set DEVICE_ADDRESS to the host and port of the controller")
             name = f"{SOCKET}{host}:{number}"
         check_name(name)
         return name

@@ -3,8 +3,8 @@
 
 Used by `focuser.py`, in the main thread. Each of the three is answered Ok when it is on the disk, so that a focuser
 which forgot it cannot move to the wrong place; meanwhile other requests about positions are held, since they mean
-positions as they will be. A zero takes three steps, so that a power cut between them is noticed: the disk knows that
-the controller is about to count from here; the controller does it; the disk knows that it did.
+positions as they will be. A zero takes three steps, so that a power cut between them is noticed: it is saved that
+the controller is about to count from here; the controller does it; it is saved that it did.
 """
 
 from __future__ import annotations
@@ -51,11 +51,16 @@ class Syncing:
     # --- Connecting ---------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """The link is being opened: what became of a change before is known by the memory."""
+        """The link is being opened: the memory knows the result of an earlier change."""
         self._change = None
 
+    def abandon(self, reason: str) -> None:
+        """What is being changed is for another controller than the one that is there now."""
+        if self._change is not None:
+            self._end(f"[ERROR] {reason}")
+
     def disconnect(self) -> None:
-        """Nobody waits any more for what was held."""
+        """Drop the held requests: their properties are deleted."""
         self._held = []
 
     # --- Requests -----------------------------------------------------------------------------------------------------
@@ -89,7 +94,7 @@ class Syncing:
         memory.commit(end, offset=offset, zeroing=False, unverified=False, steps=steps)
 
     def reverse(self, vector: SwitchVector, reversed: bool, steps: int, save: Callable[[], None]) -> None:
-        """Turn the direction round. The place where it stands keeps its position, as with libindi's drivers.
+        """Reverse the direction. The current place keeps its position, as with libindi's drivers.
 
         `save`: called when that is so.
         """
@@ -107,21 +112,21 @@ class Syncing:
         memory.commit(end, reversed=reversed, offset=offset)
 
     def zero(self, vector: NumberVector) -> None:
-        """The controller counts from here, which it keeps by itself, whatever becomes of our files."""
+        """Make the controller count from here. It saves that itself, whatever happens to our files."""
         change = self._begin(vector)
         self._position.memory.commit(lambda problem: self._send_zero(change, problem), zeroing=True)
 
     def drop_held(self, state: State, text: str | None = None) -> None:
-        """Answer what is held, and do nothing of it."""
+        """Answer all held requests without carrying them out."""
         held, self._held = self._held, []
         for vector, _ in held:
             vector.state = state
             self._device.update(vector, text)
 
-    # --- What comes of them -------------------------------------------------------------------------------------------
+    # --- Results -------------------------------------------------------------------------------------------
 
     def take_snapshot(self) -> None:
-        """There is a new snapshot: did the controller take the zero, or will it never?"""
+        """Check in a new snapshot whether the controller carried out the zero."""
         change, state = self._change, self._position.channel_state
         if change is None or not change.request or state is None or state.request < change.request:
             return
@@ -149,7 +154,7 @@ class Syncing:
         return change
 
     def _send_zero(self, change: _Change, problem: str) -> None:
-        """The disk knows that the controller is about to count from here."""
+        """It is on the disk that the controller is about to count from here."""
         if self._change is not change:
             return  # the link was opened anew meanwhile
         if not problem and not self._position.link_up:

@@ -88,7 +88,12 @@ MEANINGS: Mapping[str, Meaning] = {
         },
     ),
     "CONNECTION_MODE": Meaning("By what the controller is reached: `DEVICE_PORT` or `DEVICE_ADDRESS`."),
-    "DEVICE_PORT": Meaning("The path of the serial port. It is opened at the next connection, for the driver alone."),
+    "DEVICE_PORT": Meaning(
+        "The path of the serial port, which the driver opens for itself alone. A link that is up stays as it is; a new "
+        "path is used at the next connection, or when the link is lost, and at once where it is lost already. So a "
+        "controller that came back under another name is found by that. The same goes for the mode, the baud rate and "
+        "the address, and a message says when each is used."
+    ),
     "DEVICE_BAUD_RATE": Meaning("Of the serial port. The controller's USB port does not care; a UART has 9600."),
     "DEVICE_ADDRESS": Meaning("Host and TCP port of a serial-to-network bridge. Both may be empty."),
     "DEVICE_PORT_SCAN": Meaning(
@@ -356,7 +361,8 @@ state means:
 
 {general_states}
 
-Positions are whole steps (fractions are rounded), and everywhere the same number for the same place: *position = ±
+Positions are whole steps. Fractions are rounded to the nearest one, halves up: 12.5, which INDI also writes as `12:30`,
+is 13, and -12.5 is -12. Everywhere a place has the same number: *position = ±
 controller's steps + offset*. `FOCUS_REVERSE_MOTION` sets the sign, `FOCUS_SYNC` the offset.
 
 ## Overview

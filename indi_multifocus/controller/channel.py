@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one channel was asked to do, and what a status says of it: moving, arrived, stalled, too late, unverified.
+"""One channel: its orders, and what a status shows of them: moving, arrived, stalled, too late, unverified.
 
 Rules of this file: no thread, no port, no clock. The poll thread is the only caller, and has one `Channel` for each
-channel of the controller: it asks for orders and sends them, reports what became of them, and hands in every status.
+channel of the controller: it gets orders from it and sends them, and passes their replies and every status to it.
 Times are arguments, in seconds of one monotonic clock; positions are controller steps. How a motor moves is for
 `motion.py` to know.
 
@@ -31,7 +31,7 @@ STALL_POLLS = 3
 STALL_S = 0.3
 """A channel is stalled when this many polls (the design says three) over this long saw it at the same position short
 of its target: both, since at a short polling period three polls are less than the 16 ms of one step (generation 1). A
-smaller value would call a busy machine's late replies a stall; a larger one would let a blocked motor push longer."""
+smaller value would take late replies on a busy machine for a stall; a larger one lets a blocked motor push longer."""
 
 POWER_CYCLE_S = 0.15
 """No controller loses its power and answers again within this: its supply has to drain and USB to enumerate anew. A
@@ -42,7 +42,7 @@ ANY_TIME = (float("-inf"), float("inf"))
 
 @dataclass(frozen=True)
 class Report:
-    """What a status says of one channel, and in which circumstances."""
+    """One channel in a status, and the circumstances of that."""
 
     target: int
     current: int
@@ -52,11 +52,11 @@ class Report:
     unanswered: tuple[Order, ...] = ()
     """The channel's orders of which it is not known whether the controller has got them, oldest first."""
     stop_pending: bool = False
-    """A stop was asked for, and will be sent after this."""
+    """A stop is pending, and will be sent after this."""
     trouble: bool = False
     """Something happened to the line since the last status, so that the controller may have been without power."""
     late_s: float = 0.0
-    """How much later it was probably taken than one that is asked for by itself: orders were sent before it."""
+    """How much later it was probably taken than one whose query was sent alone: orders were sent before it."""
 
     @property
     def at_rest(self) -> bool:
@@ -96,8 +96,8 @@ class Channel:
         self._expected: int | None = None
         """The target that the controller must have; None where that is not known."""
         self._stopped = False
-        """It acknowledged a stop or a zero, and no status has shown yet what came of that."""
-        # Orders that were lost with the link, until a status shows what came of them.
+        """It acknowledged a stop or a zero, and no status has shown the result yet."""
+        # Orders that were lost with the link, until a status shows whether they were carried out.
         self._lost_move: int | None = None
         self._lost_zero = False
         # For stalls, and for the end that does not come.
@@ -142,12 +142,12 @@ class Channel:
         return Zero(self.number)
 
     def stop(self, request: int) -> Stop:
-        """Stop. `request` is a new one, or, where the stop is our own or is said again, one that is settled."""
+        """Stop. `request` is a new one, or, where the stop is our own or is sent again, one that is settled."""
         self._then = None
         if request > self.settled:
             self._fault = ""
         elif self.moving and not self._fault:
-            self._fault = "the link was lost before it was known what came of a stop: the motor was stopped"
+            self._fault = "the link was lost before the result of a stop was known: the motor was stopped"
         return Stop(self.number)
 
     def refuse(self, request: int, why: str) -> None:
@@ -155,7 +155,7 @@ class Channel:
         self._request = self.settled = max(self.settled, request)
         self._fault = why
 
-    # --- What becomes of orders ---------------------------------------------------------------------------------------
+    # --- Replies to orders ---------------------------------------------------------------------------------------
 
     def answered(self, order: Order, request: int, sent_s: float) -> None:
         """The controller has got the order."""
@@ -166,7 +166,7 @@ class Channel:
             self._seen, self._seen_s, self._ordered = 0, sent_s, {}
 
     def link_lost(self, unanswered: Iterable[tuple[Order, int]]) -> None:
-        """Nobody knows what became of these orders, given with their request numbers, until a status shows it.
+        """Whether these orders, given with their request numbers, were carried out, will be known by the next status.
 
         The caller sends stops again. Moves and zeros are given up: later they would come when nobody expects them.
         """
@@ -219,7 +219,7 @@ class Channel:
         return None
 
     def _is_unverified(self, report: Report) -> bool:
-        """Whether the motor may be elsewhere than the report says."""
+        """Whether the motor may not be where the report claims."""
         if self._seen_s is None:
             return False
         if report.target == report.current == 0 and (self._lost_zero or report.is_under_way(Zero)):
@@ -282,7 +282,7 @@ class Channel:
         self._request = self.settled
         targets = [order.target for order in report.unanswered if isinstance(order, Move)]
         self._unconfirmed = bool(targets)
-        # What has no answer may have to be said again.
+        # What has no answer may have to be sent again.
         self._ordered = dict.fromkeys(targets, (report.asked_s, report.received_s))
         if not report.at_rest:
             self._ordered.setdefault(report.target, (report.asked_s, report.asked_s))
@@ -308,7 +308,7 @@ class Channel:
         self._then = None
         self._deadline_s = None
         self._idle_polls = 0
-        # The stop goes by a number above 0, also where nobody has asked for anything yet.
+        # The stop goes by a number above 0, also where there was no request yet.
         self.settled = max(self.settled, 1)
         return Stop(self.number)
 

@@ -25,8 +25,8 @@ class Controller:
         failed: Callable[[str], None] = lambda reason: None,
         probes: Iterable[str] = (),
     ) -> None:
-        """All three are called in the poll thread: `notify` with each new snapshot; `trace` with the traffic, a line
-        each, while that is asked for; `failed` with the reason when the poll thread ends by a bug of ours.
+        """All three are called in the poll thread: `notify` with each new snapshot; `trace` with each line
+        of traffic, while tracing is on; `failed` with the reason when the poll thread ends by a bug of ours.
 
         `probes`: addresses of the temperature probes, 16 hexadecimal digits each.
         """
@@ -44,11 +44,11 @@ class Controller:
         return attempt
 
     def reopen(self, settings: PortSettings) -> None:
-        """Use this when the port is opened next, which is now where the link is lost."""
+        """Open this instead when the link is lost, which is at once where it is lost now."""
         self._mailbox.put(reopen=settings)
 
     def close(self) -> None:
-        """Close the link. Stops that were asked for are still sent; moves in progress are left to finish."""
+        """Close the link. Pending stops are still sent; moves in progress are left to finish."""
         self._mailbox.put(close=True, open=None)
 
     def move(self, channel: int, steps: int, via: int | None = None) -> int:
@@ -59,13 +59,13 @@ class Controller:
         return number
 
     def stop(self, channel: int) -> int:
-        """Stop where it is, ahead of everything else; what was not sent yet is not sent. Returns the request number."""
+        """Stop where it is, before all other requests; pending ones are dropped. Returns the request number."""
         number = self._mailbox.new_number()
         self._mailbox.put_channel(channel, ChannelRequest(stop=number))
         return number
 
     def zero(self, channel: int) -> int:
-        """Stop and call this place 0. Returns the request number."""
+        """Stop, and make this place 0. Returns the request number."""
         number = self._mailbox.new_number()
         self._mailbox.put_channel(channel, ChannelRequest(zero=number))
         return number

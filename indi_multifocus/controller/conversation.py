@@ -3,10 +3,10 @@
 
 Rules of this file: no port, no thread, no clock. Bytes go in, events come out; `session.py` owns the port and the time.
 
-The theory: the controller answers line by line, in order, and never sends anything unasked. So a `Conversation` keeps
-a FIFO of what was sent, and each line that comes in must be the kind of reply that the oldest entry asks for.
-When one is not, nobody can know any more which reply belongs to what: the conversation is then *out of step*,
-believes nothing, and has to `synchronise()` before it carries commands again.
+The theory: the controller answers line by line, in order, and never sends anything else. So a `Conversation` keeps a
+FIFO of what was sent, and each line that comes in must be the kind of reply that the oldest entry expects. When one is
+not, it is no longer known which reply belongs to which command: the conversation is then *out of step*, trusts no
+reply, and has to `synchronise()` before it carries commands again.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _OVERWRITTEN = re.compile(rb"=[+-][1-9]\d{6}")
 
 
 class CommandError(ValueError):
-    """A command that the firmware cannot take, or must never get. The text says what would do."""
+    """A command that the firmware cannot take, or must never get. The text names what is expected."""
 
 
 # --- Events: what a conversation reports to its owner ------------------------------------------------------------
@@ -55,7 +55,7 @@ class CommandError(ValueError):
 
 @dataclass(frozen=True)
 class Answered:
-    """The oldest command has its reply, of the kind that it asks for."""
+    """The oldest command has its reply, of the kind that is expected."""
 
     command: Command
     reply: Reply
@@ -63,7 +63,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Synchronised:
-    """A clean status came, and the generation is known: from here on replies can be believed."""
+    """A clean status came, and the generation is known: from here on replies can be trusted."""
 
     generation: int
     channels: int
@@ -74,7 +74,7 @@ class Synchronised:
 
 @dataclass(frozen=True)
 class OutOfStep:
-    """A reply did not fit. `unanswered`: the commands of which nobody knows whether they were carried out."""
+    """A reply did not fit. `unanswered`: the commands that may or may not have been carried out."""
 
     reason: str
     unanswered: tuple[Command, ...]
@@ -115,7 +115,7 @@ class Conversation:
         self._expected: list[Command] = []
         self._synchronising: _Synchronising | None = None
         self.synchronised = False
-        """Whether commands can be sent and replies believed."""
+        """Whether commands can be sent and replies trusted."""
         self._late_fans = 0
 
     @property
@@ -124,7 +124,7 @@ class Conversation:
         return len(self._expected)
 
     def check(self, command: Command) -> None:
-        """Raise `CommandError` where this controller must not get `command`, and say why."""
+        """Raise `CommandError`, with the reason, where this controller must not get `command`."""
         if isinstance(command, ORDERS):
             channel, last = command.channel, self.channels or MAX_CHANNELS
             if type(channel) is not int or not 1 <= channel <= last:
@@ -157,10 +157,10 @@ class Conversation:
         return command.encode()
 
     def synchronise(self) -> bytes:
-        """Believe nothing that comes, and ask for a clean status. Returns the bytes to send first.
+        """Trust no reply, and query a clean status. Returns the bytes to send first.
 
-        Also called again when an attempt stays without an answer: what noise made of a question may be a line to
-        which the firmware says nothing.
+        Also called again when an attempt stays without an answer: noise may make a line of a query that the firmware
+        does not answer.
         """
         self._lines.clear()
         self._forget()
@@ -193,7 +193,7 @@ class Conversation:
 
     def _answer(self, reply: Reply) -> Event:
         if not self._expected:
-            return self._out_of_step(f"{describe(reply)} came unasked")
+            return self._out_of_step(f"{describe(reply)} came without a query")
         command = self._expected[0]
         if not isinstance(reply, _ANSWER[type(command)]):
             return self._out_of_step(f"{describe(reply)} came where {describe(command)} was to be answered")
@@ -217,12 +217,12 @@ class Conversation:
         return OutOfStep(reason, self._forget())
 
     def _forget(self) -> tuple[Command, ...]:
-        """Expect nothing more, but bear in mind how many answers to `#` may still come late."""
+        """Expect no more replies, but remember how many answers to `#` may still come late."""
         unanswered = tuple(self._expected)
-        asked = sum(isinstance(command, QueryFans) for command in unanswered)
+        queries = sum(isinstance(command, QueryFans) for command in unanswered)
         if self._synchronising is not None:
-            asked = self._synchronising.late_fans_now
-        self._late_fans = max(self._late_fans, asked)
+            queries = self._synchronising.late_fans_now
+        self._late_fans = max(self._late_fans, queries)
         self._expected.clear()
         self._synchronising = None
         self.synchronised = False
@@ -254,17 +254,17 @@ _BEYOND = (
 
 
 class _Synchronising:
-    """From any state of the line to a status that can be believed, and to nothing more on its way.
+    """From any state of the line to a status that can be trusted, and to nothing more on its way.
 
     First `?`, twice: the first may end somebody's half line or be spoilt by a newline before it, and then be
-    answered with `?` or not at all; the second is answered with a status. Then `#`, until two answers running
-    say that there are fans, or three that `#` is not understood. That tells the generations apart (noise makes a
-    `?` too, and generation 2 taken for 1 would be allowed positions that it cannot report), and it proves the
+    answered with `?` or not at all; the second is answered with a status. Then `#`, until two answers in a
+    row are that there are fans, or three that `#` is not understood. That distinguishes the generations (noise makes
+    a `?` too, and generation 2 taken for 1 would be allowed positions that it cannot report), and it proves the
     status: replies come in order, so whatever was on its way before comes first, and a status that comes after
     answers to `#` shows that these were late.
 
-    When something comes that answers neither, it begins again with `?`, and from then on wants more answers
-    running than it had asked for before, lest those that are still coming should pass for the new ones.
+    When something comes that answers neither, it begins again with `?`, and then needs more answers in a row than
+    it had sent queries before, so that answers that are still coming are not taken for new ones.
     """
 
     def __init__(self, late_fans: int) -> None:
@@ -298,7 +298,7 @@ class _Synchronising:
             self._ask_status()
         elif self._asked:
             self._ask_status()
-        # Else it is a late reply to what was asked before: let it drain.
+        # Else it is a late reply to an earlier command: ignore it.
 
     def _received_fans(self, fans: bool | None) -> None:
         if len(self._answers) == self._asked - self.to_send.count(b"#"):

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a channel moves, from the statuses that came: its speed, when it will arrive, and whether a claim can be true.
+"""How a channel moves, computed from its statuses: its speed, its arrival, and whether a reported position is possible.
 
 Used by `channel.py`, one `Motion` a channel; and by `focuser.py` for a move whose end an earlier run of the driver did
 not see. No clock and no I/O in here: times are arguments, in seconds of one
 monotonic clock; positions are controller steps.
 
-The theory: a motor runs at one constant speed, and a status tells whole steps, rounded down. So a status which was
-taken at time t and says that d steps are left means that the motor stands, outward, between t + (d-1)/v and t + d/v;
+The theory: a motor runs at one constant speed, and a status has whole steps, rounded down. So a status which was
+taken at time t and shows that d steps are left means that the motor stands, outward, between t + (d-1)/v and t + d/v;
 inward, between t + d/v and t + (d+1)/v. Each further status narrows that down, and the one extra poll that the client
 waits for is sent just when the motor must stand. Outward that is the earliest of the upper bounds. Inward it is the
 latest of the lower bounds: the moment itself where the move was seen to begin, since it began on a whole step, and
@@ -17,7 +17,7 @@ So a poll that falls into these does not end the move. (Unless it is the first o
 is one step: when this began is not known.)
 
 A status is taken when its query has arrived, at once as a rule; but what is concluded on the speed holds also where it
-was not, lest a busy machine should make a motor look slow and its next step like a lie. The speed is the one of the
+was not, so that on a busy machine a motor does not look slow, and its next step impossible. The speed is the one of the
 generation's source code, unless what is measured contradicts it (a simulator that runs faster, a resonator that is
 off).
 """
@@ -47,7 +47,7 @@ class Motion:
         self._last_step_s: float | None = None
         """When the last step is done, where its beginning was seen."""
         self._first: tuple[float, float, int] | None = None
-        """The first status of this leg: when it was asked for and had come, and its place."""
+        """The first status of this leg: when it was queried and received, and its position."""
         self._recent: list[tuple[float, int]] = []
 
     @property
@@ -63,13 +63,13 @@ class Motion:
     def status(
         self, asked_s: float, received_s: float, target: int, current: int, *, halted: bool = False, late_s: float = 0.0
     ) -> None:
-        """A status that was asked for at `asked_s`, and had come at `received_s`: it was taken at some time between.
+        """A status that was queried at `asked_s` and received at `received_s`: it was taken at some time between.
 
         `halted`: where it is at rest it did not arrive, but was stopped, or was without power. `late_s`: so much later
-        than a status that is asked for by itself it was probably taken.
+        than a status whose query was sent alone it was probably taken.
         """
         if target != self._target:
-            # A new target may have turned the motor round, so what was seen before says nothing about this leg.
+            # A new target may have turned the motor round, so earlier statuses are not about this leg.
             self._target = target
             self._inward = current > target
             self._last_step_s = None
@@ -103,7 +103,7 @@ class Motion:
 
     @property
     def moving(self) -> bool:
-        """Whether the motor turns, by all that is known: inward a little longer than the statuses say."""
+        """Whether the motor turns, by all that is known: inward a little longer than the statuses show."""
         return self._target is not None
 
     def arrival_s(self) -> float | None:
@@ -122,6 +122,6 @@ class Motion:
         return abs(steps) / self.speed_steps_per_s
 
     def could_travel(self, steps: int, time_s: float) -> bool:
-        """Whether the motor could have gone so far in `time_s`; generous, since it answers for a claim of fraud."""
+        """Whether the motor could have gone so far in `time_s`; generous, since what fails this is unverified."""
         speed = max(self._nominal, self._speed_high if self.speed_is_measured else 0.0)
         return (abs(steps) - 2) / speed <= time_s * 1.1 + 0.05

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was asked of the controller and is not sent yet.
+"""Pending requests: what is to be sent to the controller.
 
 Used by the poll thread alone; no clock in here. Stops are sent before everything else, and kept whatever happens to the
-link. Moves and zeros are refused where the link is lost, since later they would come when nobody expects them.
+link. Moves and zeros are refused where the link is lost, since later nobody would expect them.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ class Pending:
         self._fans: tuple[bool, int] | None = None
 
     def clear(self) -> None:
-        """Forget all of them: they were for another controller."""
+        """Drop all of them: they were for another controller."""
         self._channels.clear()
         self._fans = None
 
     def add(self, channels: Mapping[int, ChannelRequest], fans: tuple[bool, int] | None = None) -> None:
-        """Ask this, too, after what was asked before."""
+        """Add these requests, after the pending ones."""
         for number, request in channels.items():
             self._channels[number] = self.of(number).then(request)
         if fans is not None:
             self._fans = fans
 
     def add_stop(self, channel: int, request: int) -> None:
-        """A stop of our own; it leaves what was asked for after it."""
+        """Add a stop of our own, before the zero and the move that are pending."""
         pending = self.of(channel)
         stop = ChannelRequest(stop=max(pending.stop, request))
         self._channels[channel] = stop.then(pending.without_stop())
 
     def of(self, channel: int) -> ChannelRequest:
-        """What is asked of this channel."""
+        """The pending requests of this channel."""
         return self._channels.get(channel, ChannelRequest())
 
-    def asked(self) -> list[int]:
-        """The channels of which something is asked."""
+    def pending_channels(self) -> list[int]:
+        """The channels that have pending requests."""
         return [number for number, request in self._channels.items() if request]
 
     def stops(self) -> dict[int, int]:
@@ -65,7 +65,7 @@ class Pending:
             session.send(QueryStatus(), 0, now)
 
     def send_stops(self, session: Session, channels: Iterable[Channel], now: float) -> bool:
-        """Whether there was one to send."""
+        """Send the pending stops. Returns whether there were any."""
         sent = False
         for channel in channels:
             pending = self.of(channel.number)
@@ -78,7 +78,7 @@ class Pending:
         return sent
 
     def _send_order(self, session: Session, channel: Channel, now: float) -> bool:
-        """Send the zero or the move that was asked for. Whether there was one, and it could be sent."""
+        """Send the pending zero or move. Returns whether one was sent."""
         pending = self.of(channel.number)
         if session.full or not pending:
             return False
@@ -86,8 +86,8 @@ class Pending:
             self._channels[channel.number] = pending.only_move()
             session.send(channel.zero(), pending.zero, now)
             return True
-        # A move waits until the zero before it is answered: were that sent again, in doubt whether it had been
-        # carried out, it would shift the scale under the move.
+        # A move waits until the zero before it is answered: if that had to be sent again, it would change the scale
+        # during the move.
         if any(isinstance(order, Zero) for order, _ in session.orders(channel.number)):
             return False
         self._channels[channel.number] = ChannelRequest()

@@ -5,9 +5,9 @@ It sleeps in `select` on the port and on the mailbox (`requests.py`) until a rep
 thread touches the port. What it knows of the controller it hands to `notify`, as an immutable `Snapshot`.
 
 A stop is written at once, whatever is still to be answered: the link is full duplex, and the controller answers in
-order. While no reply can be believed it is written all the same, and again when the line is in step.
+order. While no reply can be trusted it is written all the same, and again when the line is in step.
 
-If the poll thread fails by a bug of ours, it stops what moves, says so by `failed`, and ends.
+If the poll thread fails by a bug of ours, it stops what moves, reports that by `failed`, and ends.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ MAX_CATCH_UP_S = 0.005
 would let polls follow each other without a pause after a busy moment."""
 
 LATE_S = 0.3
-"""A status that is later than this, and than what is usual on this line, may have been asked of a controller that has
-been without power since: its reply to the next question passes for the one that was lost. A smaller value would call
-positions unverified on a busy machine; a larger one would believe a controller that restarted within it."""
+"""A status that is later than this, and than is usual on this line, may be the reply to a later query: the controller
+may have lost power, and the first query with it. A smaller value would make positions unverified on a busy machine; a
+larger one would trust a controller that restarted within it."""
 
 
 class PollThread:
@@ -79,7 +79,9 @@ class PollThread:
         self._snapshot = Snapshot()
         self._attempt = 0
         self._settings: PortSettings | None = None
-        """What is to be open; None when nothing is."""
+        """What to keep open; None while the link is closed."""
+        self._next_settings: PortSettings | None = None
+        """What to open when a lost link is opened again, where that was changed since."""
         self._session: Session | None = None
         self._was_up = False
         """This attempt has found a controller, so that it is looked for until it is back."""
@@ -97,7 +99,7 @@ class PollThread:
         self._channels: list[Channel] = []
         self._pending = Pending()
         self._stops_unsynchronised: dict[int, int] = {}
-        """By channel: the last stop that was written while no reply could be believed."""
+        """By channel: the last stop that was written while no reply could be trusted."""
         self._generation: int | None = None
         self._fans: bool | None = None
         self._fans_request = self._fans_settled = 0
@@ -175,19 +177,20 @@ class PollThread:
         if requests.stop_moves:
             self._stop_moves()
         if requests.close or requests.open or requests.end:
-            self._hang_up()
-        self._open_as_asked(requests)
+            self._close_link()
+        self._take_open(requests)
         self._ended = requests.end
 
-    def _open_as_asked(self, requests: Requests) -> None:
+    def _take_open(self, requests: Requests) -> None:
         if requests.open is not None:
             self._settings, self._attempt = requests.open
+            self._next_settings = requests.reopen
             self._retry_s = time.monotonic()
             # What came with it is for the new controller: the mailbox holds nothing of the former but stops.
             self._pending.add(requests.channels)
             self._publish()
         elif requests.reopen is not None and self._settings is not None:
-            self._settings = requests.reopen
+            self._next_settings = requests.reopen
             if self._reason:
                 self._retry_s = time.monotonic()
                 self._failures = 0
@@ -227,6 +230,8 @@ class PollThread:
 
     def _open_session(self) -> None:
         """Open the port, and begin to synchronise. Raises LinkLost."""
+        if self._was_up and self._next_settings is not None:
+            self._settings, self._next_settings = self._next_settings, None
         settings = self._settings
         assert settings is not None
         self._retry_s = None
@@ -245,11 +250,11 @@ class PollThread:
             self._give_up_orders(self._session)
         self._close_session()
         if not self._was_up:
-            self._settings = None
+            self._settings = self._next_settings = None
             self._reason = reason
             self._pending.clear()
             return
-        if not self._reason:  # the first says more than that the port is not back yet
+        if not self._reason:  # later ones are only that the port is not back yet
             self._reason = reason
         self._retry_s = time.monotonic() + BACK_OFF_S[min(self._failures, len(BACK_OFF_S) - 1)]
         self._failures += 1
@@ -264,16 +269,16 @@ class PollThread:
         for channel in self._channels:
             channel.link_lost(session.orders(channel.number))
 
-    def _hang_up(self) -> None:
-        """Close the port because the user wants so, or before another is opened."""
+    def _close_link(self) -> None:
+        """Close the port, at the user's request or before another is opened."""
         if self._session is not None:
             try:
                 self._send_pending_stops(self._session)
                 self._session.write()
             except LinkLost:
-                pass  # nobody is there to be stopped
+                pass  # the controller is gone
         self._close_session()
-        self._settings = None
+        self._settings = self._next_settings = None
         self._retry_s = None
         self._was_up = False
         self._reason = ""
@@ -291,8 +296,8 @@ class PollThread:
             session.send_stops_unsynchronised(self._pending.stops())
 
     def _send_stops_unsynchronised(self, session: Session) -> None:
-        """No reply can be believed now, but a motor can be stopped: each stop is written once as soon as it is asked
-        for, and stays pending until the line is in step."""
+        """No reply can be trusted now, but a motor can be stopped: each new stop is written once, at once, and stays
+        pending until the line is in step."""
         new = {
             number: request
             for number, request in self._pending.stops().items()
@@ -331,8 +336,8 @@ class PollThread:
         self._reason = ""
         self._failures = 0
         self._take_status(session, event.status, session.status_asked_s, now, trouble=True)
-        # After so short a pause a move is still wanted, unless something else was asked for meanwhile.
-        session.send_again(now, without_moves_of=self._pending.asked())
+        # After so short a pause a move is sent again, unless a newer request is pending.
+        session.send_again(now, without_moves_of=self._pending.pending_channels())
 
     def _replace_channels(self, event: Synchronised) -> None:
         """This is not the controller of before, if there was one: nothing that was known of its channels is true."""
@@ -423,10 +428,10 @@ class PollThread:
     def _refuse_pending(self) -> None:
         """Without a link a move would run at some later time, when nobody expects it. A stop is kept."""
         if not self._reason and (self._was_up or self._settings is not None):
-            return  # out of step for a moment, or connecting: it is wanted as soon as replies can be believed
+            return  # out of step for a moment, or connecting: they stay pending until replies can be trusted
         self._fans_settled = max(self._fans_settled, self._pending.refuse(self._channels))
 
-    # --- Telling the main thread --------------------------------------------------------------------------------------
+    # --- Snapshots for the main thread --------------------------------------------------------------------------------
 
     def _publish(self) -> None:
         snapshot = self._take_snapshot()
@@ -443,6 +448,7 @@ class PollThread:
         return Snapshot(
             link=link,
             attempt=self._attempt,
+            port=self._settings.name,
             reason=self._reason,
             generation=self._generation,
             channels=tuple(channel.state for channel in self._channels),

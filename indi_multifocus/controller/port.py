@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Opening the serial port: what may be opened, for us alone, and what to tell the user when it cannot be.
+"""Opening the serial port: what may be opened, for us alone, and the message for the user when it cannot be.
 
 Used by `controller.py` (the poll thread opens and closes) and, for the list of ports, by the driver. A port is named by
 the path of a terminal device or by pyserial's `socket://host:port`. Nothing else is ever opened: the name comes from
@@ -21,6 +21,8 @@ from typing import Protocol
 import serial
 from serial.tools.list_ports import comports
 
+from ..settings.system_text import from_system, to_system
+
 SOCKET = "socket://"
 
 BY_ID = "/dev/serial/by-id"
@@ -28,6 +30,9 @@ BY_ID = "/dev/serial/by-id"
 
 MAX_NAME = 1023
 """Characters of a port's name."""
+
+MAX_QUOTED = 40
+"""Characters of what is no port's name in a message."""
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -47,7 +52,7 @@ class Port(Protocol):
 
 
 def open_port(name: str, baud: int) -> Port:
-    """Open `name` at `baud` bits/s, for this process alone, non-blocking, with what was unread thrown away.
+    """Open `name` at `baud` bits/s, for this process alone, non-blocking, and discard unread data.
 
     Raises PortError.
     """
@@ -57,7 +62,7 @@ def open_port(name: str, baud: int) -> Port:
 def check_name(name: str) -> None:
     """Raise PortError unless `name` is the kind of thing that may be opened; opens nothing."""
     if len(name) > MAX_NAME:
-        raise PortError(f"a port's name of more than {MAX_NAME} characters is none: {name[:60]!r}…")
+        raise PortError(f"{_quoted(name)} is no port: its name has more than {MAX_NAME} characters")
     if name.startswith(SOCKET):
         _host_and_port(name)
         return
@@ -65,17 +70,22 @@ def check_name(name: str) -> None:
         raise PortError("no port is set: choose one (on Linux often /dev/ttyACM0 or /dev/ttyUSB0)")
     if "://" in name or not os.path.isabs(name) or "\0" in name:
         raise PortError(
-            f"{name!r} is no port: the path of a serial device (/dev/ttyACM0) or {SOCKET}host:port is expected"
+            f"{_quoted(name)} is no port: the path of a serial device (/dev/ttyACM0) or {SOCKET}host:port is expected"
         )
+
+
+def _quoted(name: str) -> str:
+    """What is no port's name, as far as it helps to see it. (The path of a port is never cut.)"""
+    return repr(name if len(name) <= MAX_QUOTED else f"{name[: MAX_QUOTED - 1]}…")
 
 
 def stable_name(name: str) -> str:
     """What a controller is known by, whichever name its port has today: its USB serial number, or the USB socket for
     one that has none; else `name`.
 
-    By the kernel's own word: udev's links may come a moment later than the port.
+    By what the kernel lists, since udev's links may come a moment later than the port.
     """
-    device = os.path.realpath(name)
+    device = os.path.realpath(to_system(name))
     for port in comports():
         if os.path.realpath(port.device) == device and port.vid is not None and port.pid is not None:
             return f"usb-{port.vid:04x}-{port.pid:04x}-{port.serial_number or port.location}"
@@ -84,21 +94,22 @@ def stable_name(name: str) -> str:
 
 def _open_serial(name: str, baud: int) -> Port:
     check_name(name)
+    path = to_system(name)
     try:
-        mode = os.stat(name)
+        mode = os.stat(path)
     except OSError as error:
         raise PortError(_why(name, error)) from None
     # Looked at before it is opened: to open some devices (a watchdog) or a FIFO has effects of its own.
-    if not stat.S_ISCHR(mode.st_mode) or not _is_terminal(name, mode.st_rdev):
+    if not stat.S_ISCHR(mode.st_mode) or not _is_terminal(path, mode.st_rdev):
         raise PortError(f"{name} is not a serial port: the path of a serial device (/dev/ttyACM0) is expected")
     try:
-        port = serial.Serial(name, baud, timeout=0, exclusive=True)
+        port = serial.Serial(path, baud, timeout=0, exclusive=True)
     except (OSError, ValueError) as error:
         raise PortError(_why(name, error)) from None
     try:
-        if not os.path.realpath(name).startswith("/dev/pts/"):
+        if not os.path.realpath(path).startswith("/dev/pts/"):
             _keep_others_out(port.fileno())
-        _let_nothing_differ_from_the_end(port.fileno())
+        _distinguish_no_data_from_hangup(port.fileno())
         port.reset_input_buffer()
         os.set_blocking(port.fileno(), False)
     except OSError as error:
@@ -116,10 +127,10 @@ def _keep_others_out(fd: int) -> None:
     fcntl.ioctl(fd, termios.TIOCEXCL)
 
 
-def _let_nothing_differ_from_the_end(fd: int) -> None:
-    """Make a read of nothing a BlockingIOError, so that no bytes mean that the port is gone.
+def _distinguish_no_data_from_hangup(fd: int) -> None:
+    """Make a read without data a BlockingIOError, so that a read of no bytes means that the port is gone.
 
-    pyserial asks for reads of at least 0 bytes, which the terminal then grants at any time.
+    pyserial sets VMIN to 0, with which a read without data returns no bytes, too.
     """
     attributes = termios.tcgetattr(fd)
     attributes[6][termios.VMIN] = 1
@@ -143,7 +154,8 @@ _NUMBER = re.compile("[0-9]{1,5}")
 def _host_and_port(name: str) -> tuple[str, int]:
     host, _, number = name[len(SOCKET) :].rpartition(":")
     if not host or not _NUMBER.fullmatch(number) or not 0 < int(number) < 65536:
-        raise PortError(f"{name!r} is no network port: {SOCKET}host:port is expected, with a port from 1 to 65535")
+        expected = f"{SOCKET}host:port is expected, with a port from 1 to 65535"
+        raise PortError(f"{_quoted(name)} is no network port: {expected}")
     return host.strip("[]"), int(number)
 
 
@@ -153,7 +165,7 @@ def socket_address(name: str) -> tuple[str, str]:
         return "", ""
     try:
         host, number = _host_and_port(name)
-    except PortError:  # what is wrong with it is said when it is to be opened
+    except PortError:  # reported when it is to be opened
         return "", ""
     return host, str(number)
 
@@ -217,7 +229,7 @@ def _why(name: str, error: Exception) -> str:
 
 def _group(name: str) -> str:
     try:
-        return f"sudo usermod -aG {grp.getgrgid(os.stat(name).st_gid).gr_name} <user>"
+        return f"sudo usermod -aG {grp.getgrgid(os.stat(to_system(name)).st_gid).gr_name} <user>"
     except (OSError, KeyError):
         return "often dialout"
 
@@ -230,4 +242,4 @@ def list_ports() -> list[str]:
         stable = []
     # Boards that are USB devices; of the built-in UARTs most machines have dozens that are not there.
     devices = sorted(port.device for port in comports() if port.vid is not None)
-    return stable + devices
+    return [from_system(path) for path in stable + devices]

@@ -37,7 +37,7 @@ class QueryStatus:
 
 @dataclass(frozen=True)
 class QueryFans:
-    """Are the fans on? Second generation only; the first answers `?`, which is how the two are told apart."""
+    """Are the fans on? Second generation only; the first answers `?`, which distinguishes the two."""
 
     def encode(self) -> bytes:
         return b"#\n"
@@ -77,7 +77,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Zero:
-    """Call the place where a channel is 0, which also stops it: target := current := 0."""
+    """Zero a channel where it is, which also stops it: target := current := 0."""
 
     channel: int
 
@@ -99,7 +99,7 @@ class Measure:
 
 
 Order = Union[Move, Stop, Zero]
-"""What one channel is told to do."""
+"""A command to one channel."""
 ORDERS = (Move, Stop, Zero)
 
 Command = Union[QueryStatus, QueryFans, SwitchFans, Order, Measure]
@@ -245,7 +245,7 @@ def max_steps(generation: int | None) -> int:
 
 
 def describe(what: Command | Reply) -> str:
-    """A command or reply in a few words for a log."""
+    """A short text for a command or reply, for a log."""
     if isinstance(what, Garbage):
         return f"garbage ({what.line[:60]!r})"
     if isinstance(what, (Status, Temperature, Fans)):

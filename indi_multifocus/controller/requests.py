@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the main thread asks of the poll thread: a mailbox with one slot a channel, not a queue.
+"""The main thread's pending requests to the poll thread: a mailbox with one slot a channel, not a queue.
 
 The last target wins, and a stop removes what was not sent yet: a flood of requests takes no memory, and no stop waits
 behind it. The main thread puts requests in and returns at once; the poll thread takes them all, and is woken up for it
 by a pipe. The lock is held for the moment in which values are exchanged, and nothing is called meanwhile.
 
-Every move, stop, zero and change of the fans has a request number, by which a snapshot tells what it reflects.
+Every move, stop, zero and change of the fans has a request number. A snapshot has the number of the last one that it
+reflects.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class ChannelRequest:
-    """What is asked of one channel: a stop, then a zero, then a move, each by its request number (0: not asked)."""
+    """Pending requests to one channel: a stop, then a zero, then a move, each with its request number (0: none)."""
 
     stop: int = 0
     zero: int = 0
@@ -52,7 +53,7 @@ class ChannelRequest:
         return bool(self.stop or self.zero or self.move)
 
     def then(self, later: ChannelRequest) -> ChannelRequest:
-        """Both in one: what `later` makes needless is left out."""
+        """Both in one, without what `later` makes obsolete."""
         if later.stop:
             return later
         if later.zero:
@@ -70,19 +71,19 @@ class ChannelRequest:
         return replace(self, stop=0, zero=0)
 
     def only_stop(self) -> ChannelRequest:
-        """The stop of it, which is kept whatever becomes of the rest."""
+        """The stop alone, which is kept where everything else is dropped."""
         return ChannelRequest(stop=self.stop)
 
 
 @dataclass(frozen=True)
 class Requests:
-    """All that was asked since the poll thread looked last. First it closes, then it opens, then come the channels."""
+    """All pending requests. They are carried out in this order: close, open, channels."""
 
     close: bool = False
     open: tuple[PortSettings, int] | None = None
     """The port, and the number of the attempt."""
     reopen: PortSettings | None = None
-    """What to open in place of a port that is lost."""
+    """What to open from now on where the link was lost."""
     channels: Mapping[int, ChannelRequest] = field(default_factory=dict)
     fans: tuple[bool, int] | None = None
     schedule: Schedule | None = None
@@ -110,7 +111,7 @@ class Mailbox:
         return self._number
 
     def put(self, **changes: Any) -> None:
-        """Replace these fields of what is asked, and wake the poll thread."""
+        """Replace these fields of the pending requests, and wake the poll thread."""
         with self._lock:
             self._requests = replace(self._requests, **changes)
         self._wake()
@@ -119,11 +120,11 @@ class Mailbox:
         """Open this port, after closing another. Moves and zeros that were not sent yet were for that one."""
         with self._lock:
             stops = {number: request.only_stop() for number, request in self._requests.channels.items()}
-            self._requests = replace(self._requests, open=(settings, attempt), channels=stops)
+            self._requests = replace(self._requests, open=(settings, attempt), reopen=None, channels=stops)
         self._wake()
 
     def put_channel(self, channel: int, request: ChannelRequest) -> None:
-        """Ask this of a channel, after what was asked before."""
+        """Add a request to a channel, after its pending ones."""
         with self._lock:
             channels = dict(self._requests.channels)
             channels[channel] = channels.get(channel, ChannelRequest()).then(request)
@@ -131,7 +132,7 @@ class Mailbox:
         self._wake()
 
     def take(self) -> Requests:
-        """All of it, for the poll thread; the mailbox is empty then."""
+        """Take all pending requests out, for the poll thread."""
         try:
             os.read(self._wake_read, 4096)
         except BlockingIOError:
@@ -145,7 +146,7 @@ class Mailbox:
         return self._wake_read
 
     def close(self) -> None:
-        """Nobody will take anything any more."""
+        """No `take` will follow."""
         write, self._wake_write = self._wake_write, -1
         if write >= 0:
             os.close(write)
@@ -155,4 +156,4 @@ class Mailbox:
         try:
             os.write(self._wake_write, b"!")
         except OSError:
-            pass  # it has enough to wake up for, or has ended
+            pass  # the pipe is full, so that the poll thread will wake up; or it is closed

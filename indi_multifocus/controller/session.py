@@ -6,8 +6,8 @@ port, but never waits for it, and has no clock: times are arguments, in seconds 
 means to a channel is not known here.
 
 The theory: the controller answers in order, so a reply belongs to the oldest command that has none. When it does not
-fit that command, which `protocol.py` tells, the line is out of step: nothing is believed, and nothing but questions and
-stops is sent, until it is certain again who answers and to what. That takes milliseconds and is no loss of the link:
+fit that command, the line is out of step: no reply is trusted, and nothing but queries and stops is sent, until replies
+can be matched to commands again. That takes milliseconds and is no loss of the link:
 the orders that had no reply are sent again. A session ends with `LinkLost`, when the port fails, or when nothing comes,
 or nothing that makes sense, for too long.
 """
@@ -58,7 +58,7 @@ LAST_WRITE_S = 0.3
 
 
 class LinkLost(Exception):
-    """The port is of no more use. The text says why, for people."""
+    """The port cannot be used any more. The text is the reason, for people."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Sent:
 
 @dataclass(frozen=True)
 class Answer:
-    """The reply to a command, of the kind that it asks for."""
+    """The reply to a command, of the kind that is expected."""
 
     sent: Sent
     reply: Reply
@@ -96,7 +96,7 @@ class Session:
     ) -> None:
         """Begins to synchronise at once.
 
-        `trace` gets the traffic: `>` or `<` and what was written or read; `!` and why nothing is believed any more.
+        `trace` gets the traffic: `>` or `<` and what was written or read; `!` and why no reply is trusted any more.
         `known`: the controller was there before, and is waited for as for any reply of it.
         """
         self._port = port
@@ -112,12 +112,12 @@ class Session:
         self._begun_s = self._asked_s = self._received_s = now
         self._received_anything = False
         self.status_asked_s = now
-        """When a status was last asked for: the next that comes was taken after this."""
+        """When the status was last queried: the next one that comes was taken after this."""
         self._synchronise(now)
 
     @property
     def up(self) -> bool:
-        """Whether the line is in step, so that commands can be sent and replies believed."""
+        """Whether the line is in step, so that commands can be sent and replies trusted."""
         return self._conversation.synchronised
 
     @property
@@ -188,7 +188,7 @@ class Session:
         self._synchronise(now)
 
     def _send_later(self, commands: Iterable[Sent]) -> None:
-        """These are to be sent again; what was only a question is asked anew anyway."""
+        """These are to be sent again; queries are sent anew anyway."""
         self._resend += [sent for sent in commands if isinstance(sent.command, (*ORDERS, SwitchFans))]
 
     def _synchronise(self, now: float) -> None:
@@ -197,7 +197,7 @@ class Session:
         self._asked_s = self.status_asked_s = now
         self._put(self._conversation.synchronise())
 
-    # --- What the clock means -----------------------------------------------------------------------------------------
+    # --- Time-outs -----------------------------------------------------------------------------------------
 
     def wake_s(self) -> float | None:
         """When `check_time` will have something to do, if nothing comes in until then."""
@@ -207,7 +207,7 @@ class Session:
         return min(deadline_s, self._asked_s + ASK_AGAIN_S)
 
     def check_time(self, now: float) -> None:
-        """Ask again where nothing comes. Raises LinkLost when that has gone on for too long."""
+        """Send the query again where nothing comes. Raises LinkLost when that takes too long."""
         deadline_s = self._deadline_s()
         if deadline_s is not None and now >= deadline_s:
             raise LinkLost(self._describe_silence())
@@ -270,9 +270,9 @@ class Session:
         self._resend.clear()
 
     def send_stops_unsynchronised(self, channels: Collection[int]) -> None:
-        """Stop these channels although no reply can be believed now; the line before ends with `?`.
+        """Stop these channels although no reply can be trusted now; the line before ends with `?`.
 
-        The reply means nothing to anybody, so that a stop has to be sent once more when the line is in step.
+        Its reply is ignored, so that a stop has to be sent again when the line is in step.
         """
         waiting = {sent.command.channel for sent in self._resend if isinstance(sent.command, Stop)}
         for channel in sorted(waiting.union(channels)):
@@ -307,7 +307,7 @@ class Session:
     # --- What has no reply yet ----------------------------------------------------------------------------------------
 
     def unanswered(self) -> list[Sent]:
-        """All of which it is not known whether the controller has got it, oldest first."""
+        """Commands of which it is not known whether the controller has received them, oldest first."""
         return [*self._resend, *self._sent]
 
     def orders(self, channel: int) -> list[tuple[Order, int]]:

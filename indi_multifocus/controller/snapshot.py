@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the poll thread tells the main thread: immutable values, of which the newest tells all.
+"""Snapshots of the controller, from the poll thread to the main thread: immutable values; the newest has everything.
 
 Used by both threads; a value that exists is complete and never changes. A snapshot may be missed: whatever must not be
 missed is a number in it that only grows.
@@ -43,6 +43,8 @@ class Snapshot:
     link: Link = Link.CLOSED
     attempt: int = 0
     """Which `Controller.open()` this belongs to."""
+    port: str = ""
+    """The port that is open, or that was opened last."""
     reason: str = ""
     """Why the link is CLOSED after an attempt to open it, or LOST; for people."""
     generation: int | None = None

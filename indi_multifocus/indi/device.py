@@ -39,7 +39,7 @@ _SEXAGESIMAL = re.compile(
 
 
 class Refused(Exception):
-    """What a client asked for is not done. The text tells the user what was wrong and what is accepted."""
+    """What a client sent is not accepted. The text is for the user: what was wrong, and what is accepted."""
 
 
 def parse_number(text: str) -> float:
@@ -64,7 +64,7 @@ def parse_number(text: str) -> float:
 
 
 class _Defined:
-    """A property that clients know, and what they were last sent about it."""
+    """A property that clients know, and what was last sent of it."""
 
     __slots__ = ("check_range", "handler", "ranges", "state", "values", "vector")
 
@@ -85,13 +85,13 @@ class Device:
     """The companion of one device's name on one output. Not for several threads."""
 
     def __init__(self, name: str, output: Output, *, absent: Callable[[str], str] | None = None) -> None:
-        """`absent`: given the name of a property that is not defined, says why to the client that sets it."""
+        """`absent`: given the name of a property that is not defined, gives the reason for the client that sets it."""
         self.name = name
         self._output = output
         self._absent = absent or (lambda name: f"{self.name} has no property {name}")
         self._defined: dict[str, _Defined] = {}
         self.refused: Callable[[Vector], None] = lambda vector: None
-        """Called with a property of which clients were just told that what one of them asked for is not done."""
+        """Called with a property after a client's new value for it was refused."""
 
     # --- Sending to clients ----------------------------------------------------------------------------------
 
@@ -104,7 +104,7 @@ class Device:
         self._write("def", vector.name, writer.definition(self.name, vector))
 
     def remove(self, *names: str) -> None:
-        """Take properties back. Those that are not defined are left out."""
+        """Delete properties. Those that are not defined are left out."""
         for name in names:
             if self._defined.pop(name, None) is not None:
                 self._write("del", name, writer.deletion(self.name, name))
@@ -119,10 +119,10 @@ class Device:
         return name in self._defined
 
     def update(self, vector: Vector, message: str | None = None, *, ranges: bool = False) -> None:
-        """Tell clients the state and values of a property, changed or not.
+        """Send clients the state and values of a property, changed or not.
 
-        `message`: for the user; begins with "[INFO] ", "[WARNING] " or "[ERROR] ". `ranges`: tell them min,
-        max and step of its numbers too. A property that is not defined is unknown to clients: then only the
+        `message`: for the user; begins with "[INFO] ", "[WARNING] " or "[ERROR] ". `ranges`: send min, max and
+        step of its numbers too. A property that is not defined is unknown to clients: then only the
         message is sent, by itself.
         """
         defined = self._defined.get(vector.name)
@@ -135,7 +135,7 @@ class Device:
         self._write("set", vector.name, data, message or "", ranges=ranges)
 
     def publish(self, vector: Vector) -> None:
-        """Tell clients about a property if state, values or ranges are not what they were last told."""
+        """Send clients a property if state, values or ranges have changed since they were last sent."""
         defined = self._defined.get(vector.name)
         if defined is None:
             return
@@ -144,19 +144,19 @@ class Device:
             self.update(vector, ranges=new_ranges)
 
     def info(self, text: str) -> None:
-        """Tell the user something."""
+        """Send the user a message."""
         self._message(f"[INFO] {text}")
 
     def warning(self, text: str) -> None:
-        """Warn the user."""
+        """Send the user a warning."""
         self._message(f"[WARNING] {text}")
 
     def error(self, text: str) -> None:
-        """Tell the user that something failed."""
+        """Send the user an error message."""
         self._message(f"[ERROR] {text}")
 
     def debug(self, text: str) -> None:
-        """Tell whoever looks for a fault."""
+        """Send a message for debugging."""
         self._message(f"[DEBUG] {text}")
 
     def _message(self, text: str) -> None:

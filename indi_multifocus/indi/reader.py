@@ -241,7 +241,7 @@ class Reader:
         return False
 
     def _between(self, opening: bytes) -> None:
-        """A comment or the like came between messages. An XML declaration says the encoding from here on."""
+        """A comment or the like came between messages. An XML declaration gives the encoding from here on."""
         found, end = bytes(self._buffer[: self._position]), self._position
         if opening == _CDATA:
             raise _Lost(f"text between messages: {_shown(found)}", end)
@@ -315,7 +315,7 @@ def _parse(message: bytes, tag: str, encoding: str) -> Event:
     if not device or not name:
         return Malformed(f"{tag}: has no {'name' if device else 'device'}")
     if found.nameless:
-        return Malformed(f"{tag} {name!a}: an element has no name")
+        return Malformed(f"{tag} {name[:40]!a}: an element has no name")
     strip = _unwrapped if kind == "Text" else str.strip
     elements = tuple([(element, strip(value)) for element, value in found.elements])
     return NewVector(kind, device, name, elements)

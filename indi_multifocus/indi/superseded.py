@@ -22,7 +22,7 @@ def without_superseded(events: Sequence[Event]) -> list[Event]:
     if len(events) < MANY:
         return list(events)
     following: dict[str, NewVector] = {}
-    asked: set[GetProperties] = set()
+    requested: set[GetProperties] = set()
     kept: list[Event] = []
     for event in reversed(events):
         if isinstance(event, NewVector):
@@ -31,16 +31,16 @@ def without_superseded(events: Sequence[Event]) -> list[Event]:
                 continue
             following[event.device] = event
         elif isinstance(event, GetProperties):
-            if event in asked:
+            if event in requested:
                 continue
-            asked.add(event)
+            requested.add(event)
         kept.append(event)
     kept.reverse()
     return kept
 
 
 def _supersedes(later: NewVector, event: NewVector) -> bool:
-    """Whether nobody can tell, once `later` is done, whether `event` was: it is the same, or sets the same values anew.
+    """Whether `later` makes `event` needless: it is the same, or sets the same values anew.
 
     Switches are also pressed to make something happen, so of these only the same one again is nothing new.
     """

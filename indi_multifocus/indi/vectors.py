@@ -113,7 +113,7 @@ class _Vector(Generic[Element]):
     __slots__ = ("elements", "group", "label", "name", "permission", "state", "timeout")
 
     kind = ""
-    """The word in the names of the XML elements: def…Vector, new…Vector, one…."""
+    """What the names of the XML elements hold: def…Vector, new…Vector, one…."""
     _value = "value"
     """The attribute of an element that holds what it is for."""
 

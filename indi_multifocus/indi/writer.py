@@ -6,8 +6,8 @@ The functions make one complete message each and do nothing else. `output.py` wr
 Order of attributes, format of the timestamp and states are those of libindi 1.9.9, as its own drivers send
 them. What may be written is set by libindi's XML reader (lilxml, in indiserver and in every libindi client):
 it knows the five named entities but no character references (`&#10;` arrives as these five characters), and
-it drops line breaks within attributes, so that the words around them grow together. Two losses cannot be
-helped: it strips blanks around texts, and an entity at the very beginning of a text arrives undecoded.
+it drops line breaks within attributes, so that the text around them is joined. Two losses cannot be
+avoided: it strips blanks around texts, and an entity at the very beginning of a text arrives undecoded.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ def message(device: str | None, text: str) -> bytes:
 
 def _ending(message: str | None) -> str:
     """The end of a vector's tag."""
-    said = "" if message is None else f' message="{escape(message)}"'
-    return f' timestamp="{_timestamp()}"{said}>\n'
+    text = "" if message is None else f' message="{escape(message)}"'
+    return f' timestamp="{_timestamp()}"{text}>\n'
 
 
 def _range(number: Number) -> str:
@@ -116,7 +116,7 @@ def _values(vector: Vector) -> list[str]:
 
 
 def _timestamp() -> str:
-    """Now, in UTC, in whole seconds as libindi's drivers say it."""
+    """Now, in UTC, in whole seconds, as libindi's drivers send it."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
 
 

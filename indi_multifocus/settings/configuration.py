@@ -3,7 +3,7 @@
 
 Used by the driver (when INDI_MULTIFOCUS_CONFIG names a file) and by focusd and focus, once, at their
 start. This is the border where the file's values enter: what leaves here is right, typed and immutable,
-or it is a ConfigError that tells a person, in the words of the file, what to change. The names in
+or it is a ConfigError, which names the key of the file and what to change. The names in
 `daemon` and `control_machines` are only checked to be text: focus_cli looks them up.
 
 The keys and their meanings are those of the public rockit-astro/focusd README, of both generations of
@@ -24,6 +24,7 @@ from .device_name import CONTROL, EXPECTED, check_device_name
 from .driver_settings import Probe
 from .host_name import HOST_NAME
 from .json_object import ConfigError, load_object, parse_object, plain, shown
+from .system_text import from_system
 
 __all__ = ["MAX_STEPS", "Config", "ConfigError", "Probe", "load", "parse"]
 
@@ -112,7 +113,7 @@ def load(path: Path) -> Config:
     Raises:
         ConfigError: it cannot be read or used; the text is one line for people.
     """
-    name = os.fspath(path)
+    name = from_system(os.fspath(path))
     try:
         entries = load_object(name)
     except FileNotFoundError:

@@ -7,9 +7,10 @@ chained indiservers (1.9.9): every printable ASCII character at the start, in th
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
+
+from .system_text import variable
 
 PREFIX_VARIABLE = "INDIDEV"
 """Replaces the prefix of devices' names, as in libindi's drivers."""
@@ -22,6 +23,8 @@ CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff"
 # indi_setprop puts & and ' into its XML as they are. In indiserver's arguments @ and : have a meaning, and so has " in
 # its FIFO. A device's saved settings are a file that bears its name.
 _REFUSED = CONTROL + r".=;*@:/\\&'" + '"'
+MAX_QUOTED = 40
+"""Characters of a name in an error."""
 PATTERN = rf"^(?![ -])[^{_REFUSED}]+(?<! )\Z"
 EXPECTED = (
     f"a name of 1 to {MAX_BYTES} bytes is expected, without . = ; * @ : / \\ & ' \" and outer blanks, "
@@ -31,7 +34,7 @@ _NAME = re.compile(PATTERN)
 
 
 def check_device_name(name: str) -> None:
-    """Raises ValueError, whose text says what is expected, for a name that INDI's tools cannot address."""
+    """Raises ValueError, whose text is what is expected, for a name that INDI's tools cannot address."""
     if not _NAME.match(name) or len(name.encode("utf-8", "surrogateescape")) > MAX_BYTES:
         raise ValueError(EXPECTED)
     try:
@@ -43,10 +46,10 @@ def check_device_name(name: str) -> None:
 def device_names(channels: int, labels: Mapping[int, str]) -> dict[int, str]:
     """The device of each channel from 1 on: its label, or the prefix and its number.
 
-    Raises ValueError, whose text names INDIDEV and says what is expected of it; labels were checked with the
+    Raises ValueError, whose text names INDIDEV and what is expected of it; labels were checked with the
     configuration.
     """
-    prefix = os.environ.get(PREFIX_VARIABLE) or PREFIX
+    prefix = variable(PREFIX_VARIABLE) or PREFIX
     names: dict[int, str] = {}
     for channel in range(1, channels + 1):
         name = labels.get(channel) or f"{prefix} {channel}"
@@ -64,5 +67,5 @@ def device_names(channels: int, labels: Mapping[int, str]) -> dict[int, str]:
 
 
 def _shown(text: str) -> str:
-    shown = "".join(character if character.isprintable() else "?" for character in text[:60])
-    return f'"{shown}{"…" if len(text) > 60 else ""}"'
+    shown = "".join(character if character.isprintable() else "?" for character in text[:MAX_QUOTED])
+    return f'"{shown}{"…" if len(text) > MAX_QUOTED else ""}"'

@@ -7,12 +7,12 @@ properties; so msgspec, which parses the configuration, is imported only where t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..controller.protocol import MAX_STEPS
 from .device_name import device_names
+from .system_text import variable
 
 CONFIG_VARIABLE = "INDI_MULTIFOCUS_CONFIG"
 """Environment variable that names the JSON configuration."""
@@ -53,7 +53,7 @@ class Settings:
     travel: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     """Configured limits by channel; they bind what clients may set."""
     default_travel: tuple[int, int] = (0, 100_000)
-    """Travel of a channel that has no configured limits. INDI asks for positions that are not negative."""
+    """Travel of a channel that has no configured limits. INDI requires positions that are not negative."""
     probes: tuple[Probe, ...] = ()
 
     def device_names(self) -> dict[int, str]:
@@ -76,7 +76,7 @@ class Settings:
 
 def load_settings() -> Settings:
     """The settings of the configuration that INDI_MULTIFOCUS_CONFIG names, or the defaults. Raises SettingsError."""
-    path = os.environ.get(CONFIG_VARIABLE)
+    path = variable(CONFIG_VARIABLE)
     settings = _from_configuration(path) if path else Settings()
     settings.device_names()
     return settings

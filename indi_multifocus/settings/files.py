@@ -17,16 +17,17 @@ from dataclasses import dataclass
 
 from ..threads import start_thread
 from .regular_file import read_regular_file
+from .system_text import from_system, to_system, variable
 
 log = logging.getLogger(__name__)
 
 
 def folder() -> str:
     """Where libindi's drivers keep their files: beside INDICONFIG where that is set, else ~/.indi."""
-    configured = os.environ.get("INDICONFIG")
+    configured = variable("INDICONFIG")
     if configured:
         return os.path.dirname(os.path.abspath(configured))
-    home = os.path.expanduser("~")
+    home = from_system(os.path.expanduser("~"))
     return os.path.join(home if home != "~" else "/", ".indi")  # "~" where nobody knows of a home
 
 
@@ -41,6 +42,7 @@ def write_atomically(path: str, data: bytes) -> None:
 
     A crash at any moment leaves the old file or the new one.
     """
+    path = to_system(path)
     parent = os.path.dirname(os.path.abspath(path))
     make_folder(parent)
     temporary = f"{path}.{os.getpid()}.tmp"
@@ -68,6 +70,7 @@ def write_atomically(path: str, data: bytes) -> None:
 
 def delete(path: str) -> None:
     """Delete a file, and return when that is on the disk; no matter whether it was there. Raises OSError."""
+    path = to_system(path)
     try:
         os.unlink(path)
     except FileNotFoundError:
@@ -77,6 +80,7 @@ def delete(path: str) -> None:
 
 def make_folder(path: str) -> None:
     """Make a folder and those above it, and return when they are on the disk. Raises OSError."""
+    path = to_system(path)
     if not os.path.isdir(path):
         parent = os.path.dirname(path)
         make_folder(parent)

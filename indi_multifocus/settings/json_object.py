@@ -20,6 +20,10 @@ MAX_SIZE = 262144
 """Largest file that is read, in bytes; those that are documented have about 300."""
 
 
+MAX_QUOTED = 40
+"""Characters of a value in an error."""
+
+
 class ConfigError(Exception):
     """A file cannot be used; str() is one line: file, key, value, and what is expected."""
 
@@ -61,9 +65,11 @@ def shown(value: object) -> str:
     """A value as it would stand in the file, cut when it is long."""
     if isinstance(value, float) and not math.isfinite(value):
         return "a number that is too large"
+    if isinstance(value, str):
+        value = value.encode("utf-8", "replace").decode()  # a path may hold lone surrogates
     text = msgspec.json.encode(value).decode("utf-8", "replace")
     text = "".join(character if character.isprintable() else "?" for character in text)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    return text if len(text) <= MAX_QUOTED else f"{text[: MAX_QUOTED - 1]}…"
 
 
 class _Parser:

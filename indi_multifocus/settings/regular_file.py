@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading a file that somebody has named, without being held up by what is none: a FIFO, a device, a folder."""
+"""Reading a file that somebody has named, refusing at once what is none: a FIFO, a device, a folder."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
+
+from .system_text import to_system
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -19,11 +21,11 @@ _KINDS = {
 def read_regular_file(path: str, limit: int) -> bytes:
     """The first `limit` bytes of a regular file, also by a symbolic link.
 
-    Raises OSError, also for what is no regular file, and ValueError for a path with a zero byte. `strerror` then says
-    what it is, as in "this is a FIFO".
+    Raises OSError, also for what is no regular file, and ValueError for a path with a zero byte. `strerror` then
+    names what it is, as in "this is a FIFO".
     """
     # Without O_NONBLOCK the opening of a FIFO would wait for a writer, and that of a modem for its carrier.
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    fd = os.open(to_system(path), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         mode = os.fstat(fd).st_mode
         if not stat.S_ISREG(mode):

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from .files import FileWriter, Written, file_name, make_folder
+from .system_text import to_system
 
 MAX_SIZE = 4096
 """A state file has some 200 bytes; a larger one is no such file."""
@@ -58,9 +59,9 @@ class Remembered:
     reversed: bool = False
     unverified: bool = False
     zeroing: bool = False
-    """The controller was asked to call its position 0, and it is not known whether it did."""
+    """The controller was ordered to zero, and it is not known whether it did."""
     stop_pending: bool = False
-    """A stop was asked for that could not be sent: it is the first thing to send."""
+    """A stop could not be sent: it is the first thing to send."""
     in_use: bool = False
     """A driver is connected, or it ended without disconnecting: then the motor may have moved since."""
     steps: int = 0
@@ -82,7 +83,7 @@ class Remembered:
 
 
 def this_boot() -> str:
-    """Names this run of the machine; empty where the system does not say."""
+    """Identifies this run of the machine; empty where the system does not provide that."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()
@@ -99,7 +100,7 @@ class PositionMemory:
     """What is remembered of one channel. `values` are the facts that hold now."""
 
     def __init__(self, path: str = "", writer: FileWriter | None = None) -> None:
-        """Without a path nothing is kept: what is done on a simulator says nothing about the real focuser."""
+        """Without a path nothing is kept: on a simulator nothing is remembered for the real focuser."""
         self.path = path
         self.values = Remembered()
         self.found = False
@@ -158,7 +159,7 @@ class PositionMemory:
             then(report.problem)
 
     def move_begins(self, start: int, target: int) -> None:
-        """If this move is not seen to end, its end is not believed without a look at the time that it took."""
+        """If this move is not seen to end, its end is verified by the time that it took."""
         self.update(move=UnfinishedMove(start, target, uptime_s(), this_boot()))
 
     def link_lost(self) -> None:
@@ -167,7 +168,7 @@ class PositionMemory:
             self.update(move=replace(self.values.move, boot=""))
 
     def still_moves(self, start: int, target: int) -> None:
-        """A move is seen, by our order or not; after a lost link it is seen again."""
+        """The motor moves, by our order or not; after a lost link the move is seen again."""
         if self.values.move is None:
             self.move_begins(start, target)
         elif not self.values.move.boot:
@@ -212,7 +213,7 @@ class PositionMemory:
 
 
 def parse(data: bytes) -> Remembered:
-    """The content of a state file. Raises ValueError, which says what is wrong with it."""
+    """The content of a state file. Raises ValueError, whose text is what is wrong with it."""
     try:
         found = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -273,7 +274,7 @@ class ControllerMemory:
         try:
             make_folder(os.path.dirname(path))
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            self._lock = os.open(path, flags, 0o644)
+            self._lock = os.open(to_system(path), flags, 0o644)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.close()

@@ -8,13 +8,13 @@ is read is handed on as such messages, so that a damaged or hostile file can do 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Container, Iterable
 from typing import Union
 
 from ..indi import GetProperties, Malformed, NewVector, Number, NumberVector, Reader, Switch, SwitchVector, TextVector
 from ..indi.writer import escape, number_text
 from .files import FileWriter, file_name
+from .system_text import variable
 
 MAX_SIZE = 1_048_576
 """Bytes. A driver's own file has some five thousand."""
@@ -33,7 +33,7 @@ class SavedProperties:
     def __init__(self, device: str, writer: FileWriter) -> None:
         self._device = device
         self._writer = writer
-        self.path = os.environ.get("INDICONFIG") or file_name(device, "_config.xml")
+        self.path = variable("INDICONFIG") or file_name(device, "_config.xml")
 
     def read(self) -> list[NewVector]:
         """What was saved for this device; nothing where nothing was.

@@ -24,7 +24,7 @@ gives the same bytes, mistakes included:
   channel has its own, as in generation 2.  Where a motor ends, and how fast it is, is the same.
 - A controller that hangs is a fault of the simulator's own (`fault_hang`), not something that a line can cause.
 - The target goes into the EEPROM when the command arrives, and is the position after the next power-on.  An
-  EEPROM "blank" here holds zeros, as on the controllers of the transcripts; an erased chip would say -000001.
+  EEPROM "blank" here holds zeros, as on the controllers of the transcripts; an erased chip would report -000001.
 """
 
 from __future__ import annotations
@@ -395,7 +395,7 @@ class Firmware:
         return self._motor(channel).current
 
     def position(self, channel: int, now: float) -> int:
-        """`microsteps`, in steps as the status says them."""
+        """`microsteps`, in steps as the status has them."""
         return self.microsteps(channel, now) >> self._build.shift
 
     def target(self, channel: int) -> int:
@@ -405,7 +405,7 @@ class Firmware:
     def shaft(self, channel: int, now: float) -> int:
         """Microsteps which the motor has really turned since it was made, outward positive.
 
-        Neither zero nor a power cycle changes it, so it tells a true position from a claimed one.
+        Neither zero nor a power cycle changes it, so it distinguishes a true position from a claimed one.
         """
         self._advance(now)
         return self._motor(channel).shaft

@@ -2,7 +2,7 @@
 """A focus controller on a pseudo-terminal, with faults that a test can switch on.
 
 `python -m indi_multifocus.simulator` serves one until Ctrl-C; tests make a `Simulator`, open its `.port` like
-any serial port, and ask it afterwards for the truth.  What the controller answers is the business of
+any serial port, and query the truth afterwards.  What the controller answers is the business of
 `firmware.py`; here are the terminal, the clock, the EEPROM file and what can go wrong on a cable.
 
 A Simulator has one thread of its own, which sleeps in select until bytes come, a reply is due or a fault is
@@ -262,7 +262,7 @@ class Simulator:
             self._send(data, time.monotonic())
 
     def babble(self, data: bytes | None, interval_s: float = 0.1) -> None:
-        """Let the host receive `data` again and again, until told None: noise, or another instrument."""
+        """Let the host receive `data` again and again, until called with None: noise, or another instrument."""
         with self._lock:
             self._babble = None if data is None else (data, max(interval_s, 0.001))
             self._babble_at = time.monotonic()
@@ -296,12 +296,12 @@ class Simulator:
             self._delay_s = seconds
 
     def mangle_replies(self, change: Callable[[bytes], bytes] | None) -> None:
-        """Send `change(reply)` instead of each reply, until told None."""
+        """Send `change(reply)` instead of each reply, until called with None."""
         with self._lock:
             self._mangle = change
 
     def truncate_replies(self, length: int | None) -> None:
-        """Cut every reply to its first `length` bytes, until told None: without line ends, lines merge."""
+        """Cut every reply to its first `length` bytes, until called with None: without line ends, lines merge."""
         self.mangle_replies(None if length is None else lambda reply: reply[:length])
 
     def lose_input(self, count: int) -> None:
@@ -315,7 +315,7 @@ class Simulator:
             self._lose_output = count
 
     def stall(self, channel: int, on: bool = True) -> None:
-        """Stop the counting of a motor: it takes targets and stays where it is, until told off."""
+        """Stop the counting of a motor: it takes targets and stays where it is, until called with False."""
         with self._lock:
             self._firmware.stall(channel, on, self._service())
 
@@ -518,7 +518,7 @@ class _Cable:
             self.in_use()
 
     def in_use(self) -> bool:
-        """Whether a host has the port open.  Our end hears a hang-up if nobody has, ourselves included."""
+        """Whether a host has the port open.  Our end sees a hang-up if nobody has, ourselves included."""
         claimed = fcntl.ioctl(self._keeper, _TIOCGEXCL, b"\0" * 4) != b"\0" * 4
         if claimed:
             fcntl.ioctl(self._keeper, termios.TIOCNXCL)

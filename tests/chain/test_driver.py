@@ -538,13 +538,42 @@ def test_the_target_is_shown_while_it_moves_and_is_the_position_after() -> None:
         client.wait(lambda: target.number("FOCUS_TARGET_VALUE") == client.position(1), "the target to be here")
 
 
-def test_steps_between_two_are_rounded() -> None:
-    with bench(speed=10) as (simulator, client):
-        client.move(1, 10.4)
-        client.wait(lambda: client.position(1) == 10, "the position")
-        client.ask(ONE, ABSOLUTE, {"FOCUS_ABSOLUTE_POSITION": "0:15:00"})
-        client.wait(lambda: client.position(1) == 0 and client.state(ONE, ABSOLUTE) == "Ok", "a quarter of a step")
-        assert simulator.position(1) == 0
+def test_steps_between_two_are_rounded_and_halves_up() -> None:
+    with bench(speed=200) as (simulator, client):
+        assert client.ask(ONE, "FOCUS_MIN", {"FOCUS_MIN_VALUE": -100}).state == "Ok"
+        for text, steps in (
+            ("10.4", 10),
+            ("12:30", 13),
+            ("0:15:00", 0),
+            ("11.5", 12),
+            ("0.49999999999999994", 0),
+            ("-7:30", -7),
+            ("-7.50001", -8),
+        ):
+            client.ask(ONE, ABSOLUTE, {"FOCUS_ABSOLUTE_POSITION": text})
+            client.wait_state(ONE, ABSOLUTE, "Ok")
+            assert (client.position(1), simulator.target(1)) == (steps, steps), text
+        for name, element in (("FOCUS_BACKLASH_STEPS", "FOCUS_BACKLASH_VALUE"), ("Presets", "PRESET_1")):
+            assert client.ask(ONE, name, {element: "12:30"}).values[element] == "13"
+
+
+@pytest.mark.parametrize("text", ["1e300", "-1e300", "1" * 60, "1e308", "9" * 5000, "1e5000", "x" * 5000])
+def test_a_number_of_any_size_is_refused_in_few_words(text: str) -> None:
+    with bench() as (simulator, client):
+        lines = Lines(simulator)
+        for name, element in (
+            (ABSOLUTE, "FOCUS_ABSOLUTE_POSITION"),
+            ("REL_FOCUS_POSITION", "FOCUS_RELATIVE_POSITION"),
+            ("FOCUS_SYNC", "FOCUS_SYNC_VALUE"),
+            ("FOCUS_MAX", "FOCUS_MAX_VALUE"),
+            ("FOCUS_BACKLASH_STEPS", "FOCUS_BACKLASH_VALUE"),
+            ("POLLING_PERIOD", "PERIOD_MS"),
+        ):
+            answer = client.ask(ONE, name, {element: text})
+            assert answer.state == "Alert"
+            assert "expected" in answer.message
+            assert len(answer.message) < 220, answer.message
+        assert lines.orders() == []
 
 
 # Stopping
@@ -607,7 +636,7 @@ def test_what_is_no_position_of_the_travel_is_refused_and_nothing_changes(text: 
         (ABSOLUTE, {"FOCUS_ABSOLUTE_POSITION": 5, "SPEED": 1}, "Number", "FOCUS_ABSOLUTE_POSITION"),
         (ABSOLUTE, {}, "Number", "FOCUS_ABSOLUTE_POSITION"),
         (ABSOLUTE, {"FOCUS_ABSOLUTE_POSITION": "5"}, "Text", "Number"),
-        (RELATIVE, {"FOCUS_RELATIVE_POSITION": -5}, "Number", "how many steps"),
+        (RELATIVE, {"FOCUS_RELATIVE_POSITION": -5}, "Number", "a number of steps from 0 on"),
         ("FOCUS_MOTION", {"FOCUS_INWARD": "On", "FOCUS_OUTWARD": "On"}, "Switch", "FOCUS_OUTWARD"),
         ("FOCUS_MOTION", {"FOCUS_INWARD": "Yes"}, "Switch", "On or Off"),
         ("FOCUS_TARGET", {"FOCUS_TARGET_VALUE": 5}, "Number", "read-only"),

@@ -564,7 +564,7 @@ def test_a_relative_move_of_fewer_than_no_steps_is_refused() -> None:
     with Bench() as bench:
         bench.move(3000)
         answer = bench.ask("REL_FOCUS_POSITION", {"FOCUS_RELATIVE_POSITION": -100})
-        assert (answer.state, "FOCUS_MOTION tells which way" in answer.message) == ("Alert", True)
+        assert (answer.state, "FOCUS_MOTION sets the direction" in answer.message) == ("Alert", True)
         bench.rest(lambda: 3000)
 
 

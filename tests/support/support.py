@@ -254,7 +254,9 @@ class IndiClient:
         message = attributes.get("message", "")
         if self.behind_a_server and tag.startswith("new"):
             return
-        assert "timestamp" in attributes, f"{tag} of {device}.{name} has no timestamp"
+        # What the server itself sends where a driver has ended has none.
+        by_server = self.behind_a_server and tag == "delProperty" and not name
+        assert by_server or "timestamp" in attributes, f"{tag} of {device}.{name} has no timestamp"
         if tag == "message":
             mark = re.search(_MARK + r"(\d+)_(\d+)", message)
             if mark is not None:
@@ -486,8 +488,10 @@ class IndiServer:
         *,
         restarts: int = 0,
         beside: tuple[str, ...] = (),
+        fifo: bool = False,
     ) -> None:
-        """`restarts`: how often it starts a driver again that has ended. `beside`: other drivers to start."""
+        """`restarts`: how often it starts a driver again that has ended. `beside`: other drivers to start. `fifo`: no
+        driver is started but by `command`, through a FIFO, as KStars and INDI Web Manager do."""
         self._restarts = restarts
         self._beside = beside
         self._home = home
@@ -495,6 +499,7 @@ class IndiServer:
         self._clients: list[tuple[socket.socket, FocuserClient]] = []
         self._log = home / "indiserver.log"
         self._pid_file = home / "driver.pid"
+        self._fifo = home / "fifo" if fifo else None
         self._driver = home / "indi_multifocus"
         # indiserver takes the name of a program without arguments. The shell becomes the driver, so this is its pid.
         self._driver.write_text(
@@ -513,8 +518,13 @@ class IndiServer:
         self.port = free_port()
         with open(self._log, "wb") as log:
             command = indiserver.command(self.port, f"/tmp/{uuid.uuid4()}", "-r", str(self._restarts))
+            drivers = [str(self._driver), *self._beside]
+            if self._fifo is not None:
+                if not self._fifo.exists():
+                    os.mkfifo(self._fifo)
+                drivers = ["-f", str(self._fifo)]
             self.process = subprocess.Popen(
-                [*command, str(self._driver), *self._beside],
+                [*command, *drivers],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -575,6 +585,17 @@ class IndiServer:
     def log(self) -> str:
         """What server and driver said on standard error."""
         return self._log.read_text(errors="replace")
+
+    def command(self, command: str, label: str = "") -> None:
+        """Write a line into the FIFO: start or stop the driver, under a label or without one."""
+        assert self._fifo is not None
+        name = f' -n "{label}"' if label else ""
+        self._fifo.write_text(f"{command} {self._driver}{name}\n")
+
+    def drivers(self) -> list[int]:
+        """Process numbers of the drivers, in the order in which they were started."""
+        found = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True, check=False)
+        return sorted(pid for pid in map(int, found.stdout.split()) if is_running(pid))
 
     def driver_pid(self) -> int:
         """Process number of the driver."""

@@ -249,7 +249,7 @@ def test_a_stop_that_is_said_again_and_finds_the_motor_running_is_told(told: Tol
     told.status(9.0, 5000, 870, stop_pending=True, trouble=True)
     told.channel.settled = told.number  # a later request was refused meanwhile
     told.channel.stop(told.number)
-    assert told.state.fault.endswith("came of a stop: the motor was stopped")
+    assert told.state.fault.endswith("the result of a stop was known: the motor was stopped")
 
 
 def test_a_stop_that_is_said_again_to_a_motor_that_stands_is_no_news(told: Told) -> None:

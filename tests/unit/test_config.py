@@ -176,8 +176,8 @@ def test_a_key_like_no_other_is_answered_with_all_there_are() -> None:
         ("temperature_probes", [], '[]: probes by name, like {"rasa1": {"label": "RASA 1", "address": "28'),
         ("indi_host", "a b", '"a b": the name or IPv4 address of the machine that runs indiserver is expected'),
         *(("indi_host", host, f'"{host}": the name or IPv4 ') for host in ("a..b", "a.b.", "-a", "ä", "::1", "")),
-        ("indi_host", "x" * 64, f'"{"x" * 56}…: the name or IPv4 address'),
-        ("daemon", "a" * 200_000 + "\n", f'"{"a" * 56}…: the daemon\'s name'),
+        ("indi_host", "x" * 64, f'"{"x" * 38}…: the name or IPv4 address'),
+        ("daemon", "a" * 200_000 + "\n", f'"{"a" * 38}…: the daemon\'s name'),
         ("indi_port", 65536, "65536: a port number from 1 to 65535 is expected"),
     ],
 )
@@ -302,7 +302,7 @@ def test_the_byte_order_mark_of_other_editors_is_accepted() -> None:
 
 def test_a_long_value_is_cut_and_a_strange_one_stays_on_its_line() -> None:
     assert error_with(channels="x" * 1000) == (
-        f'test.json: channels: "{"x" * 56}…: a whole number from 1 to 9 is expected'
+        f'test.json: channels: "{"x" * 38}…: a whole number from 1 to 9 is expected'
     )
     assert "\u2028" not in error_with(**{"\u2028": "\x85\u2028"})
 

@@ -694,7 +694,7 @@ def test_a_line_that_nobody_asked_for_puts_the_conversation_out_of_step(line: by
     (event,) = conversation.receive(line + b"\r\n")
     assert isinstance(event, OutOfStep)
     assert event.unanswered == ()
-    assert "unasked" in event.reason
+    assert "without a query" in event.reason
     assert not conversation.synchronised
 
 

@@ -322,6 +322,8 @@ def test_what_is_no_position_is_refused_and_moves_nothing(chain: Any) -> None:
         for steps in ("1", 1.5, 100.0, True, None, [1], b"1", 1j):
             with pytest.raises(TypeError, match="a whole number is expected"):
                 focusd.set_focus(1, steps)
+        with pytest.raises(TypeError, match=r"^steps: '1{38}…: a whole number is expected$"):
+            focusd.set_focus(1, "1" * 1000)
         for steps in (10**9, -(10**9), 10**40, -(10**4000)):
             assert focusd.set_focus(1, steps) == 6
             assert focusd.set_focus(1, steps, offset=True) == 6

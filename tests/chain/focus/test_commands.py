@@ -117,6 +117,7 @@ def test_ctrl_c_tells_when_the_channel_could_not_be_stopped(chain: Any, until: A
         (["set", "0", "100"], "set (1|2) <step position>"),
         (["set", "1", "1.5"], "set (1|2) <step position>"),
         (["set", "1", "1e3"], "set (1|2) <step position>"),
+        (["set", "1", "12:30"], "set (1|2) <step position>"),
         (["set", "1", "1_000"], "set (1|2) <step position>"),
         (["set", "1", "٣"], "set (1|2) <step position>"),
         (["set", "1", ""], "set (1|2) <step position>"),
