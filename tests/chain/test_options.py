@@ -135,6 +135,7 @@ def test_simulation_needs_no_port_and_leaves_the_real_position_alone(home: Path)
         client.move_and_wait(2, 9000)  # a minute and a half at the real speed
         client.disconnect(1, 2)
         client.ask(ONE, "SIMULATION", {"DISABLE": "On"})
+        client.settle(ONE)
         assert client.property(ONE, "SIMULATION_SPEED") is None
         client.connect(1)
         assert client.position(1) == 700
