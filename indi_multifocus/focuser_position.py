@@ -94,7 +94,6 @@ class FocuserPosition:
     def change_memory(self, memory: PositionMemory, snapshot: Snapshot) -> None:
         """Another controller is there, of which `memory` is: its position is verified by that, as on connecting."""
         self.memory = memory
-        self.forget_direction()
         if self.channel_state is not None and self._channel <= len(snapshot.channels):
             self.snapshot = snapshot
             state = snapshot.channels[self._channel - 1]

@@ -15,10 +15,14 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[3]
+SLOW, FAST = 1.0, 20.0
+"""Of the motor: it is on its way however long a process takes to end, and there soon when that is over."""
 
 
 def test_who_ends_the_command_stops_the_motor_and_what_is_lost_lets_it_go_on(chain: Any, until: Any) -> None:
     def begin(steps: int) -> subprocess.Popen[str]:
+        until(lambda: not chain.moving(1), "the end of the move before to be known")
+        chain.simulator.set_speed(SLOW)
         move: subprocess.Popen[str] = chain.start_focus("set", "1", str(steps))
         until(lambda: chain.moving(1), "the motor to move")
         return move
@@ -38,10 +42,10 @@ def test_who_ends_the_command_stops_the_motor_and_what_is_lost_lets_it_go_on(cha
         output, errors = move.communicate(timeout=30)
         assert (move.returncode, output) == (-number, "")
         assert chain.moving(1)
+        chain.simulator.set_speed(FAST)
         if number == signal.SIGHUP:
             assert errors == "focus: hung up; channel 1 goes on to its target\n"
         until(lambda target=target: chain.simulator.position(1) == target, "the target")
-    until(lambda: not chain.moving(1), "the arrival to be known")
 
     # As nohup starts it, the terminal's end is nothing to it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -50,11 +54,13 @@ def test_who_ends_the_command_stops_the_motor_and_what_is_lost_lets_it_go_on(cha
     finally:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     move.send_signal(signal.SIGHUP)
+    chain.simulator.set_speed(FAST)
     assert move.communicate(timeout=30) == ("", "")
     assert move.returncode == 0
 
 
 def test_a_terminal_that_is_lost_lets_the_motor_go_on(chain: Any, until: Any) -> None:
+    chain.simulator.set_speed(SLOW)
     pid, terminal = pty.fork()  # a session of its own, whose terminal this is, as with ssh
     if pid == 0:
         os.execve(sys.executable, [sys.executable, str(PROJECT / "focus"), "set", "1", "3000"], chain.environment)
@@ -62,10 +68,12 @@ def test_a_terminal_that_is_lost_lets_the_motor_go_on(chain: Any, until: Any) ->
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGHUP
     assert chain.moving(1)
+    chain.simulator.set_speed(FAST)
     until(lambda: chain.simulator.position(1) == 3000, "the target")
 
 
 def test_a_network_that_is_lost_lets_the_motor_go_on_and_says_so(chain: Any, until: Any) -> None:
+    chain.simulator.set_speed(SLOW)
     with socket.create_server(("127.0.0.1", 0)) as relay:
         registry = json.loads((chain.folder / "registry.json").read_text())
         registry["daemons"]["here_focus"]["port"] = relay.getsockname()[1]
@@ -84,6 +92,7 @@ def test_a_network_that_is_lost_lets_the_motor_go_on_and_says_so(chain: Any, unt
     assert (move.returncode, output) == (155, "error: unable to communicate with focus daemon\n")
     assert errors == "focus: the connection to focusd was lost; channel 1 goes on to its target\n"
     assert chain.moving(1)
+    chain.simulator.set_speed(FAST)
     until(lambda: chain.simulator.position(1) == 3000, "the target")
 
 
