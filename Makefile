@@ -26,6 +26,7 @@ help: ## show this list
 	@echo "make fuzz       coverage-guided fuzzing of whatever comes in (FUZZ_SECONDS=60 a target)"
 	@echo "make bench      latencies, start and memory beside indi_moonlite_focus (BENCH_FLAGS='--quick --plot out.png')"
 	@echo "make docs       the reference of INDI properties, docs/indi-properties.md, from what the driver defines"
+	@echo "                the states of a position in docs/architecture.md, from the table of transitions,"
 	@echo "                and the man pages and completion, from what focus_cli/manual.py says"
 	@echo "make lint   ruff and mypy alone"
 	@echo "make setup  what the others do first: system packages and .venv (PYTHON=python3)"
@@ -68,6 +69,7 @@ bench: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m tools.property_reference
+	$(BIN)/python -m tools.position_states
 	$(BIN)/python -m tools.manual
 
 fuzz: $(READY)

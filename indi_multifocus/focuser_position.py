@@ -172,8 +172,9 @@ class FocuserPosition:
     def stop(self) -> None:
         """Request a stop; where the controller does not answer, keep it until it does."""
         self._request = self.abort_request = self._controller.stop(self._channel)
-        self.state = next_state(self.state, Event.ABORT_ORDERED)
-        if not self.link_up:
+        if self.link_up:
+            self.state = next_state(self.state, Event.ABORT_ORDERED)
+        else:
             self.memory.update(stop_pending=True)
 
     def zero(self) -> int:
@@ -212,7 +213,7 @@ class FocuserPosition:
             self.state = next_state(self.state, Event.LINK_LOST)
             return
         if self.state is PositionState.LOST and self.abort_request:
-            self.state = PositionState.ABORTING  # it was ordered while the link was lost
+            self.state = next_state(self.state, Event.ABORT_ORDERED)  # while the link was lost
         event = observe(state, self._request, unverified=self.scale.unverified, failed=bool(self.trouble()))
         self.state = next_state(self.state, event)
 

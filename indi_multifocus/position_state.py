@@ -98,6 +98,7 @@ TRANSITIONS: dict[PositionState, dict[Event, PositionState]] = {
         Event.LINK_LOST: PositionState.LOST,
     },
     PositionState.LOST: {
+        Event.ABORT_ORDERED: PositionState.ABORTING,
         Event.SEEN_MOVING: PositionState.MOVING,
         Event.SEEN_AT_REST: PositionState.ARRIVED,
         Event.SEEN_FAILED: PositionState.FAILED,
@@ -125,7 +126,7 @@ def observe(channel: ChannelState, last_request: int, *, unverified: bool, faile
 
 
 def diagram() -> str:
-    """The table as a Mermaid state diagram, with the INDI state below each name."""
+    """The table as a Mermaid state diagram, with the INDI state beside each name."""
     lines = ["stateDiagram-v2"]
     lines += [f"    {state.value}: {state.value} ({INDI_STATE[state].value})" for state in PositionState]
     for state, row in TRANSITIONS.items():

@@ -4,8 +4,9 @@
 Used by the main thread alone. Each message leaves in one `os.write` where the reader keeps up: several small writes
 would meet Nagle's algorithm and delayed acknowledgements on their way through indiserver, and cost 40 ms.
 
-While nobody reads, messages wait here, and their number is bounded: of each property the newest definition, the newest
-update and the newest deletion, and of texts for the user the last few, with how many were dropped.
+While nobody reads, messages wait here, and their number is bounded: of each property the first and the newest
+definition, the newest update and the newest deletion, and of texts for the user the last few, with how many were
+dropped.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from .writer import message
 
 MAX_TEXTS = 50
 """Texts for the user that wait; with more, the oldest are dropped."""
+
+
+_ALL_KINDS = ("def", "def again", "set", "set with ranges", "del")
 
 
 @dataclass(frozen=True)
@@ -107,17 +111,18 @@ class Output:
         if message.kind == "message":
             self._keep_text(message.device, message.text)
             return
-        # A set with ranges and one without are kept both: newer values must not take back a new range.
-        kind = "set with ranges" if message.ranges else message.kind
-        needless: tuple[str, ...] = (kind,)
-        # A set stays where a property is defined again that clients know already: they take no notice of that.
-        if kind == "del" or (kind == "def" and ("def", message.device, message.name) in self._waiting):
-            needless = (kind, "def", "set", "set with ranges")
-        for replaced in needless:
-            old = self._waiting.pop((replaced, message.device, message.name), None)
+        device, name, kind = message.device, message.name, message.kind
+        # Newer values must not take back a new range; and a client that knows a property takes no notice when it is
+        # defined again.
+        if kind == "set" and message.ranges:
+            kind = "set with ranges"
+        elif kind == "def" and ("def", device, name) in self._waiting:
+            kind = "def again"
+        for replaced in _ALL_KINDS if kind == "del" else (kind,):
+            old = self._waiting.pop((replaced, device, name), None)
             if old is not None and old.text:
-                self._keep_text(old.device, old.text)
-        self._waiting[kind, message.device, message.name] = message
+                self._keep_text(device, old.text)
+        self._waiting[kind, device, name] = message
 
     def _keep_text(self, device: str, text: str) -> None:
         self._texts.append((device, text))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from indi_multifocus.settings import files
-from indi_multifocus.settings.files import FileWriter
+from tools.manual_writer import ManualWriter
 
 
 class Disk:
@@ -59,31 +59,26 @@ class Disk:
         self._contents = {number: (self._folder / name).read_bytes() for name, number in self._entries.items()}
 
 
-class Writer(FileWriter):
-    """The driver's, whose thread's work is done when the agenda says so."""
+class Writer(ManualWriter):
+    """The driver's, which works when the agenda says so."""
 
     def __init__(
         self, disk: Disk, at: Callable[[float, Callable[[], None]], None], *callbacks: Any, **named: Any
     ) -> None:
         super().__init__(*callbacks, **named)
         self._disk, self._at = disk, at
-        self._thread = _NO_THREAD
         disk.writer = self
 
     def write(self, path: str, data: bytes | None) -> int:
         number = super().write(path, data)
-        self._at(self._disk.delay_s or self._disk.chance.choice((0.0005, 0.002, 0.02)), self._work)
+        self._at(self._disk.delay_s or self._disk.chance.choice((0.0005, 0.002, 0.02)), self._work_a_little)
         return number
 
-    def _work(self) -> None:
+    def _work_a_little(self) -> None:
         if self._disk.writer is self and self._waiting:
             self._write_next()
 
     def close(self, timeout_s: float) -> bool:
-        while self._waiting and self._disk.delay_s < timeout_s:
-            self._write_next()
+        if self._disk.delay_s < timeout_s:
+            self.work()
         return not self._waiting
-
-
-_NO_THREAD: Any = object()
-"""What stands for a thread that was started."""

@@ -30,7 +30,7 @@ from indi_multifocus.controller.requests import PortSettings, Schedule
 from indi_multifocus.controller.snapshot import ChannelState, Link, Snapshot
 from indi_multifocus.indi import Device, Event, NewVector, Output, Reader, writer
 from indi_multifocus.settings.driver_settings import Settings
-from indi_multifocus.settings.files import FileWriter
+from tools.manual_writer import ManualWriter
 
 _MEMORY = "/dev/shm"
 _HOME = tempfile.mkdtemp(prefix="indi_multifocus-fuzz-", dir=_MEMORY if os.path.isdir(_MEMORY) else None)
@@ -199,21 +199,6 @@ class FakeController:
         self.tell(fans_request=self._number)
 
 
-class Writer(FileWriter):
-    """In place of files.FileWriter, without its thread: files are written when `work()` is called."""
-
-    def __init__(self, *callbacks: Any, **named: Any) -> None:
-        super().__init__(*callbacks, **named)
-        self._thread = _NO_THREAD
-
-    def work(self) -> None:
-        while self._waiting:
-            self._write_next()
-
-
-_NO_THREAD: Any = object()
-"""What stands for a thread that was started."""
-
 _F_SETPIPE_SZ = 1031
 """Of Linux's fcntl.h; Python has it since 3.10."""
 
@@ -297,7 +282,7 @@ class Inside:
     def __init__(self, settings: Settings, *, generation: int = 2, there: int = 0) -> None:
         self._patches: list[Any] = [
             mock.patch.object(driver_module, "Controller", FakeController),
-            mock.patch.object(driver_module, "FileWriter", Writer),
+            mock.patch.object(driver_module, "FileWriter", ManualWriter),
             mock.patch.object(link_settings, "list_ports", _ports),
             mock.patch.object(driver_module.Driver, "_simulated_port", _no_simulator),
             mock.patch.object(Device, "_report", _report),
@@ -318,7 +303,7 @@ class Inside:
             raise
         fakes: Any = self.driver
         self.controller: FakeController = fakes._controller
-        self._writer: Writer = fakes._writer
+        self._writer: ManualWriter = fakes._writer
         self.controller.generation, self.controller.there = self._generation, self._there
         self.controller.allows = self._allows
         return self

@@ -14,7 +14,8 @@ from indi_multifocus.settings.remembered_position import (
     UnfinishedMove,
 )
 
-from .inside import Inside, Writer, workshop
+from ..manual_writer import ManualWriter
+from .inside import Inside, workshop
 
 MOVE = UnfinishedMove(0, 900, 1700000.125, "00000000-0000-0000-0000-000000000000")
 
@@ -63,6 +64,6 @@ def run(data: bytes) -> None:
 
 def _remember() -> PositionMemory:
     """What a driver would remember of channel 1 now."""
-    controller = ControllerMemory(Settings().port, 1, Writer(lambda report: None))
+    controller = ControllerMemory(Settings().port, 1, ManualWriter(lambda report: None))
     controller.close()
     return controller.channels[0]
