@@ -162,13 +162,22 @@ def test_a_driver_that_was_stopped_in_mid_move_finds_the_arrival_and_believes_it
 # Guests on the port
 
 
-def test_a_second_driver_is_refused_and_disturbs_no_move(home: Path, tmp_path: Path, simulator: Simulator) -> None:
+@pytest.mark.parametrize("whose", ["of another user", "of the same user"])
+def test_a_second_driver_is_refused_and_disturbs_no_move(
+    home: Path, tmp_path: Path, simulator: Simulator, whose: str
+) -> None:
     with connected(home, simulator) as first:
         lines = Lines(simulator)
         under_way(first.client, 80)
         (tmp_path / "second").mkdir()
-        with DriverProcess(tmp_path / "second", configuration(tmp_path, serial_port=simulator.port)) as second:
-            assert "is in use by another program" in second.client.fail_to_connect()
+        extra = configuration(tmp_path, serial_port=simulator.port)
+        reason = "is in use by another program"
+        if whose == "of the same user":
+            extra["HOME"] = str(home)
+            reason = f"another driver uses the controller on {simulator.port}, or one that cannot be told from it"
+        with DriverProcess(tmp_path / "second", extra) as second:
+            assert reason in second.client.fail_to_connect()
+            assert second.client.property(ONE, ABSOLUTE) is None
             first.client.wait_state(ONE, ABSOLUTE, "Ok")
             assert first.client.position(1) == simulator.position(1) == 80
             assert first.client.messages() == []
