@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import operator
 import os
 import resource
 import select
@@ -357,6 +358,7 @@ def test_nothing_is_left_open_by_connections_cables_and_simulations(home: Path, 
             client.settle(ONE)
 
         def held() -> tuple[int, int]:
+            """Files and threads; a file more while one is written."""
             return len(os.listdir(folder / "fd")), len(os.listdir(folder / "task"))
 
         actions: list[Callable[[], None]] = [connections, cables, simulations]
@@ -367,4 +369,4 @@ def test_nothing_is_left_open_by_connections_cables_and_simulations(home: Path, 
         for action in actions:
             for _ in range(8):
                 action()
-        eventually(lambda: held() == before, f"the driver to hold no more than {before}")
+        eventually(lambda: all(map(operator.le, held(), before)), f"the driver to hold no more than {before}")
