@@ -37,7 +37,7 @@ class Inbox:
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._traffic: deque[str] = deque(maxlen=MAX_TRAFFIC)
-        self._written: dict[str, Written] = {}
+        self._written: list[Written] = []
         self._failure = ""
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -56,9 +56,9 @@ class Inbox:
         self._wake()
 
     def put_written(self, report: Written) -> None:
-        """The result of writing a file; the newest report on a file includes those before it."""
+        """The result of writing a file. There are no more of them than the main thread gave files to write."""
         with self._lock:
-            self._written[report.path] = report
+            self._written.append(report)
         self._wake()
 
     def put_failure(self, reason: str) -> None:
@@ -74,7 +74,7 @@ class Inbox:
         except BlockingIOError:
             pass
         with self._lock:
-            news = News(self._snapshot, tuple(self._traffic), tuple(self._written.values()), self._failure)
+            news = News(self._snapshot, tuple(self._traffic), tuple(self._written), self._failure)
             self._snapshot = None
             self._traffic.clear()
             self._written.clear()

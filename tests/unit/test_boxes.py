@@ -105,18 +105,19 @@ def test_requests_are_numbered_upwards() -> None:
 # The inbox
 
 
-def test_of_snapshots_and_of_reports_on_a_file_the_newest_is_taken_and_of_traffic_the_last_lines() -> None:
+def test_of_snapshots_the_newest_is_taken_of_traffic_the_last_lines_and_of_reports_all() -> None:
     inbox = Inbox()
     for number in range(MAX_TRAFFIC + 100):
         inbox.put_snapshot(Snapshot(attempt=number))
         inbox.put_traffic(f"{number}")
-        inbox.put_written(Written("/a", number))
-    inbox.put_written(Written("/b", 1, "no room"))
+    reports = (Written("/a", 1), Written("/a", 2, "no room"), Written("/b", 3))
+    for report in reports:
+        inbox.put_written(report)
     assert is_awake(inbox)
     news = inbox.take()
     assert news.snapshot == Snapshot(attempt=MAX_TRAFFIC + 99)
     assert news.traffic == tuple(f"{number}" for number in range(100, MAX_TRAFFIC + 100))
-    assert news.written == (Written("/a", MAX_TRAFFIC + 99), Written("/b", 1, "no room"))
+    assert news.written == reports
     assert inbox.take() == News()
     assert not is_awake(inbox)
     inbox.close()

@@ -29,7 +29,6 @@ def circumstances(draw: st.DrawFn) -> Circumstances:
         current=draw(st.integers(-1000, 1000) | st.integers(-limit, limit)),
         moving=draw(st.booleans()),
         backlash=draw(st.sampled_from((0, 1, 20, 1_000_000))),
-        direction=draw(st.sampled_from((-1, 0, 1))),
     )
 
 
@@ -53,22 +52,21 @@ def test_a_move_is_allowed_within_the_travel_or_back_to_it_and_nowhere_else(
 
 
 @given(circumstances(), st.data())
-def test_a_move_ends_in_the_direction_of_the_last_if_there_is_room_to_turn_round(
+def test_an_outward_move_turns_round_where_there_is_room_and_an_inward_one_never_does(
     now: Circumstances, data: st.DataObject
 ) -> None:
-    ends = sorted(now.scale.to_steps(end) for end in now.travel)
-    low, high = max(ends[0], -now.max_steps), min(ends[1], now.max_steps)
+    counts = sorted((now.scale.position(-now.max_steps), now.scale.position(now.max_steps)))
+    low, high = max(now.travel[0], counts[0]), min(now.travel[1], counts[1])
     if low > high:
         return
-    steps = data.draw(st.integers(low, high))
-    plan = plan_move(now.scale.position(steps), now)
-    direction = (steps > now.current) - (steps < now.current)
-    room = high - steps if direction > 0 else steps - low
-    turns = now.backlash > 0 and direction * now.direction < 0 and room > 0
-    assert (plan.via is not None) == turns
+    position = data.draw(st.integers(low, high))
+    plan = plan_move(position, now)
+    room = min(now.backlash, high - position)
+    outward = position > now.scale.position(now.current)
+    assert (plan.via is not None) == (outward and room > 0)
     if plan.via is not None:
-        assert plan.waypoints == (plan.via, steps)
-        assert (plan.via - steps) * direction == min(now.backlash, room)
+        assert plan.waypoints == (plan.via, plan.steps)
+        assert now.scale.position(plan.via) == position + room
 
 
 OUTSIDE = Circumstances(Remembered(), (0, 1000), 999_999, current=1500, moving=False)
