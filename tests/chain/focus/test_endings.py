@@ -20,9 +20,9 @@ SLOW, FAST = 1.0, 20.0
 
 
 def test_who_ends_the_command_stops_the_motor_and_what_is_lost_lets_it_go_on(chain: Any, until: Any) -> None:
-    def begin(steps: int) -> subprocess.Popen[str]:
+    def begin(steps: int, speed: float = SLOW) -> subprocess.Popen[str]:
         until(lambda: not chain.moving(1), "the end of the move before to be known")
-        chain.simulator.set_speed(SLOW)
+        chain.simulator.set_speed(speed)
         move: subprocess.Popen[str] = chain.start_focus("set", "1", str(steps))
         until(lambda: chain.moving(1), "the motor to move")
         return move
@@ -50,11 +50,10 @@ def test_who_ends_the_command_stops_the_motor_and_what_is_lost_lets_it_go_on(cha
     # As nohup starts it, the terminal's end is nothing to it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        move = begin(chain.simulator.position(1) + 1500)
+        move = begin(chain.simulator.position(1) + 6000, FAST)
     finally:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     move.send_signal(signal.SIGHUP)
-    chain.simulator.set_speed(FAST)
     assert move.communicate(timeout=30) == ("", "")
     assert move.returncode == 0
 
