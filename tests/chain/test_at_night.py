@@ -184,6 +184,7 @@ def test_a_second_driver_is_refused_and_disturbs_no_move(
             assert first.client.messages() == []
             assert lines.orders() == [b"1+80"]
             first.client.disconnect(1, 2)
+            eventually(lambda: not simulator.in_use(), "the port to be closed")
             second.client.connect(1)
             second.client.move_and_wait(1, 70)
 
@@ -233,6 +234,7 @@ def test_what_is_read_away_in_mid_move_leaves_a_doubt_or_the_truth(home: Path, s
             client.wait(lambda: simulator.standstill(1) is not None, "the end of the move")
         client.wait(lambda: client.value(ONE, "FOCUS_LINK_INFO", "LINK") == "up", "the link to be back")
         client.wait(lambda: client.state(ONE, ABSOLUTE) != "Busy" and client.position(1) == 100, "the truth")
+        client.settle(ONE)  # what is known of the link is told after the position
         verified = client.value(ONE, "FOCUS_LINK_INFO", "POSITION") == "verified"
         assert client.state(ONE, ABSOLUTE) == ("Ok" if verified else "Alert")
 

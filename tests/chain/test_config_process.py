@@ -465,8 +465,9 @@ def test_a_damaged_file_is_a_message_and_the_defaults(simulator: Simulator, file
         assert warning.startswith("[WARNING] ")
         assert str(file) in warning
         assert "the defaults are used" in warning
-        # The first connection replaces it by one that holds the port.
-        eventually(lambda: file.read_bytes() != DAMAGED[damage], "the port to be saved")
+        # The first connection replaces it by one that holds the port. A sync is answered when all before it is written.
+        ask(client, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 10})
+        assert file.read_bytes() != DAMAGED[damage]
         file.write_bytes(DAMAGED[damage])
         refusal = press(client, "CONFIG_LOAD")
         assert refusal.startswith("Alert [ERROR]")

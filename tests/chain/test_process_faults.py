@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 import serial
-from support import DEADLINE_S, ROOT, FocuserClient, IndiServer, Lines, environment, eventually, is_running
+from support import DEADLINE_S, ROOT, FocuserClient, IndiServer, Lines, environment, eventually, is_running, state_file
 
 from indi_multifocus.simulator import Simulator
 
@@ -92,10 +92,18 @@ def test_a_driver_killed_at_any_moment_of_a_move_is_started_again_and_knows_wher
         eventually(lambda: server.driver_pid() != killed and is_running(server.driver_pid()), "the next driver")
         # Its files are closed, as indiserver saw, a moment before it is gone.
         eventually(lambda: not is_running(killed), "the killed driver to be gone")
+        noted = json.loads(state_file(home, 1).read_text())["move"] is not None
         other = connected(server)
         # What died with the driver before it was on the wire was never ordered; all else goes on.
         ordered = f"1+{GOAL}".encode() in lines()
         assert ordered or moment == "as it is asked for"
+        other.wait(lambda: other.state(ONE, ABSOLUTE) in ("Ok", "Alert"), "the end of the move")
+        if other.state(ONE, ABSOLUTE) == "Alert":
+            # It was killed before it had written down that the motor moves, which is told from no power cut.
+            assert not noted
+            assert ordered
+            other.wait_message(f"position {GOAL} is unverified", device=ONE)
+            assert other.ask(ONE, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": GOAL}).state == "Ok"
         check(other, simulator, GOAL if ordered else 0)
 
 
