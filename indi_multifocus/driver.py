@@ -415,10 +415,8 @@ class Driver:
         """The link is up: this channel is connected, if the controller has it."""
         there = len(self._snapshot.channels)
         if focuser.channel > there:
-            self._refuse(
-                focuser,
-                f"there is no channel {focuser.channel}: the controller has channels 1 to {there}",
-            )
+            channels = f"channels 1 to {there}" if there > 1 else "channel 1 alone"
+            self._refuse(focuser, f"there is no channel {focuser.channel}: the controller has {channels}")
             return
         self._connecting.discard(focuser.channel)
         self._set_connection(focuser, State.OK, "CONNECT")

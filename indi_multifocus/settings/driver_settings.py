@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Optional
 
 from ..controller.protocol import MAX_STEPS
 from .device_name import device_names
@@ -32,7 +33,7 @@ class Probe:
     name: str
     label: str
     address: str
-    channel: int | None = None
+    channel: Optional[int] = None  # noqa: UP045 - msgspec evaluates this, and Python 3.9 has no int | None
 
 
 @dataclass(frozen=True)

@@ -335,7 +335,7 @@ def test_a_name_that_is_no_port_is_not_taken(name: str) -> None:
 def test_a_controller_of_one_channel_connects_one_device() -> None:
     with Simulator(channels=1) as simulator, DriverInside(SETTINGS) as client:
         client.set_port(simulator.port)
-        assert "there is no channel 2: the controller has channels 1 to 1" in client.fail_to_connect(2)
+        assert "there is no channel 2: the controller has channel 1 alone" in client.fail_to_connect(2)
         eventually(lambda: not simulator.in_use(), "the port to be free")
         client.connect(1)
         assert "there is no channel 2" in client.fail_to_connect(2)

@@ -416,7 +416,7 @@ def test_a_channel_that_the_controller_lacks_is_told_and_the_other_works(home: P
         with IndiServer(home, configuration(tmp_path, serial_port=simulator.port)) as server:
             client = client_of(server)
             client.connect(1)
-            assert "there is no channel 2: the controller has channels 1 to 1" in client.fail_to_connect(2)
+            assert "there is no channel 2: the controller has channel 1 alone" in client.fail_to_connect(2)
             client.move_and_wait(1, 10)
 
 
