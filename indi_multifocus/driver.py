@@ -246,6 +246,7 @@ class Driver:
         if self._memory is not None and self._memory.written(report):
             for focuser in self.focusers:
                 focuser.saved()
+            self._free_memory()
 
     def _log_malformed(self, event: Malformed) -> None:
         """Log one message a second, with the number of the others, so that no client can fill the disk with them."""
@@ -369,8 +370,12 @@ class Driver:
         if not self._connecting and not any(focuser.connected for focuser in self.focusers):
             self._attempt = 0
             self._controller.close()
-            if self._memory is not None:
-                self._memory.close()
+            self._free_memory()
+
+    def _free_memory(self) -> None:
+        """Let another driver use it, when nobody is connected and all is on the disk."""
+        if self._attempt == 0 and self._memory is not None and self._memory.saved:
+            self._memory.close()
 
     def _set_connection(self, focuser: Focuser, state: State, choice: str, message: str | None = None) -> None:
         connection = self._device_properties[focuser.channel].connection

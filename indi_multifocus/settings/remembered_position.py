@@ -120,6 +120,11 @@ class PositionMemory:
         """Whether a power cut now would go unnoticed: the disk does not know that the motor may move."""
         return bool(self.problem and self.path and not self._on_disk.in_use)
 
+    @property
+    def saved(self) -> bool:
+        """Whether nothing waits to be written."""
+        return not self._submitted
+
     def update(self, **changes: Any) -> None:
         """Change facts now, and save them."""
         changed = replace(self.values, **changes)
@@ -290,6 +295,11 @@ class ControllerMemory:
                 memory.written(report)
                 return True
         return False
+
+    @property
+    def saved(self) -> bool:
+        """Whether nothing waits to be written."""
+        return all(memory.saved for memory in self.channels)
 
     def close(self) -> None:
         """Let other drivers use it."""
