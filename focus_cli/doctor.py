@@ -24,7 +24,6 @@ from .show import Style
 
 CATALOGUE = "/usr/share/indi/indi_multifocus.xml"
 MARKS = {OK: "✓", NOTE: "•", PROBLEM: "✗"}
-PLAIN_MARKS = {OK: "+", NOTE: "*", PROBLEM: "!"}
 """Where the locale has no other."""
 
 
@@ -48,12 +47,11 @@ def run(arguments: list[str]) -> int:
 
 def _print(finding: Finding) -> None:
     style = Style()
-    fancy = (sys.stdout.encoding or "").lower().startswith("utf")
-    mark = (MARKS if fancy else PLAIN_MARKS)[finding.state]
+    mark = MARKS[finding.state]
     shown = style.red(mark) if finding.state == PROBLEM else style.bold(mark)
     print(f"{shown} {style.bold(finding.check)}: {finding.text}")
     if finding.remedy:
-        print(f"    {'→' if fancy else '->'} {finding.remedy}")
+        print(f"    → {finding.remedy}")
     sys.stdout.flush()
 
 

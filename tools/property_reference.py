@@ -75,7 +75,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "SIMULATION": Meaning(
         "The driver runs on its own simulated controller of the second generation, with as many channels as it has "
         "itself; no port is needed. Nothing that is done there changes what is remembered of the real focuser, and "
-        "settings are kept only by *Save*. While it is on there is `SIMULATION_SPEED`, how many times faster than the "
+        "settings are kept only by *Save*. While it is on there is SIMULATION_SPEED, how many times faster than the "
         "real motors the simulated ones turn (0.1 to 1000).",
         {"Alert": "refused: it can be changed only while no channel is connected"},
     ),

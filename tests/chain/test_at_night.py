@@ -175,7 +175,7 @@ def test_a_second_driver_is_refused_and_disturbs_no_move(
         reason = "is in use by another program"
         if whose == "of the same user":
             extra["HOME"] = str(home)
-            reason = f"another driver uses the controller on {simulator.port}, or one that cannot be distinguished from it"
+            reason = f"another driver uses the controller on {simulator.port}, or one that cannot be distinguished"
         with DriverProcess(tmp_path / "second", extra) as second:
             assert reason in second.client.fail_to_connect()
             assert second.client.property(ONE, ABSOLUTE) is None

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
@@ -82,56 +81,6 @@ def test_a_configured_socket_is_shown_as_network_and_address() -> None:
     with DriverInside(Settings(port="socket://mill:4001")) as client:
         assert client.devices[ONE]["CONNECTION_MODE"].on == ["CONNECTION_TCP"]
         assert client.devices[ONE]["DEVICE_ADDRESS"].values == {"ADDRESS": "mill", "PORT": "4001"}
-
-
-@pytest.mark.parametrize("generation", [1, 2])
-def test_a_port_chosen_while_the_link_is_lost_is_tried_at_once(tmp_path: Path, generation: int) -> None:
-    """The controller came back under another number, and somebody who saw that says so."""
-    with Simulator(speed=20, link=tmp_path / "focuser", generation=generation) as simulator:
-        with DriverInside(SETTINGS) as client:
-            client.set_port(os.path.realpath(simulator.port))
-            client.connect(1, 2)
-            assert client.ask(ONE, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 700}).state == "Ok"
-            simulator.pull_cable()
-            client.wait_state(ONE, ABSOLUTE, "Alert")
-            since = len(client.said)
-            assert client.ask(TWO, "DEVICE_PORT", {"PORT": "/dev/no-such-port"}).state == "Ok"
-            used = "Ports is used now to look for the controller: "
-            for device in (ONE, TWO):
-                client.wait_message(f"[INFO] {used}/dev/no-such-port", since, device)
-            simulator.replug_cable()
-            client.set_port(simulator.port)
-            for device in (ONE, TWO):
-                client.wait_message(f"[INFO] {used}{simulator.port}", since, device)
-                client.wait_message("the controller is back", since, device)
-            # By its name it could be another one, so that somebody has to say that it is not.
-            client.wait_message("sync or zero to accept", since, ONE)
-            assert (client.state(ONE, ABSOLUTE), client.position(1)) == ("Alert", 700)
-            assert client.ask(ONE, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 700}).state == "Ok"
-            client.move_and_wait(1, 710)
-            assert simulator.position(1) == 10
-
-
-def test_a_port_chosen_while_connected_is_used_when_it_is_opened_next() -> None:
-    with Simulator(speed=20) as first, Simulator(speed=20) as second, DriverInside(SETTINGS) as client:
-        connect_to(client, first, 1)
-        client.set_port(second.port, 2)
-        client.wait_message("[INFO] Ports is used when the port is opened next: this link stays as it is", device=ONE)
-        assert client.messages(device=TWO) == [], "it is not connected, and what it is told is the answer"
-        client.move_and_wait(1, 30)
-        client.disconnect(1)
-        client.connect(1)
-        client.move_and_wait(1, 40)
-        assert (first.position(1), second.position(1)) == (30, 40)
-
-
-def test_a_port_chosen_while_connected_that_cannot_be_is_said() -> None:
-    with Simulator() as simulator, DriverInside(SETTINGS) as client:
-        connect_to(client, simulator, 1)
-        assert client.ask(ONE, "CONNECTION_MODE", {"CONNECTION_TCP": "On"}).state == "Ok"
-        warning = client.wait_message("[WARNING]", device=ONE)
-        assert "Connection Mode is taken, but the port cannot be used: no address is set" in warning
-        client.move_and_wait(1, 1)
 
 
 def found(monkeypatch: pytest.MonkeyPatch, ports: Sequence[str]) -> None:

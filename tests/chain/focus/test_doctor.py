@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import pty
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -116,16 +115,3 @@ def test_it_asks_before_it_opens_a_port_that_a_driver_has(chain: Any) -> None:
         os.close(terminal)
         locked = b"is locked by another program" in said  # by the driver, against all but root
         assert expected.encode() in said or (answer == "y" and locked), said.decode()
-
-
-def test_a_locale_without_ticks_has_plain_marks(make_chain: Any) -> None:
-    chain = make_chain()
-    result = subprocess.run(
-        [sys.executable, str(PROJECT / "focus"), "doctor"],
-        env={**chain.environment, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-    assert result.stdout.startswith("+ configuration: ")
-    assert "\n    -> " in result.stdout
