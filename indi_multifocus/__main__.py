@@ -39,6 +39,10 @@ environment:
   INDIDEV                 what the names of the focusers begin with (MultiFocus)
   INDICONFIG              the file of the saved settings (~/.indi/<device>_config.xml)"""
 
+SWITCH_INTERVAL_S = 0.0005
+"""How long the poll thread waits at most for the main thread to let it run. Python's 5 ms would delay a stop by as much
+while many clients are served."""
+
 log = logging.getLogger("indi_multifocus")
 
 
@@ -69,6 +73,7 @@ def main() -> int:
     parser.add_argument("-h", "--help", action="store_true", help="show this text and end")
     parser.add_argument("--version", action="store_true", help="show the version and end")
     options = parser.parse_args()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     logging.basicConfig(handlers=[_LogHandler()], format="%(message)s", level=logging.INFO)
     if options.help or options.version:
         return _print(parser.format_help() if options.help else f"indi_multifocus {__version__}\n")

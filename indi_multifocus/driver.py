@@ -25,6 +25,7 @@ import os
 import select
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from .config_process import ConfigProcess
 from .controller.controller import (
@@ -53,7 +54,9 @@ from .properties import DeviceProperties
 from .settings.driver_settings import Settings
 from .settings.files import FileWriter, Written
 from .settings.remembered_position import ControllerMemory
-from .simulation.simulator import Simulator
+
+if TYPE_CHECKING:
+    from .simulation.simulator import Simulator
 
 log = logging.getLogger(__name__)
 
@@ -350,6 +353,8 @@ class Driver:
     def _simulated_port(self) -> str:
         if self._simulator is None:
             probes = {probe.address: 10.0 + number for number, probe in enumerate(self._settings.probes)}
+            from .simulation.simulator import Simulator  # an observatory never needs it
+
             speed = self._link.simulation_speed["FACTOR"].value
             self._simulator = Simulator(channels=self._settings.channels, probes=probes, speed=speed)
             self._simulator.start()

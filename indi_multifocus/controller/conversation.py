@@ -167,6 +167,11 @@ class Conversation:
         self._synchronising = _Synchronising(self._late_fans)
         return QueryStatus().encode() * 2
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether a reply has begun to come in, and not ended."""
+        return self._lines.incomplete
+
     def more_to_send(self) -> bytes:
         """What the conversation itself has to send next while it synchronises; empty when nothing."""
         if self._synchronising is None:

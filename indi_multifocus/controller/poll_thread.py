@@ -157,7 +157,10 @@ class PollThread:
         session = self._session
         if session is not None:
             times.append(session.wake_s())
-            reading.append(session)
+            if now < session.read_s:
+                times.append(session.read_s)
+            else:
+                reading.append(session)
             if session.unwritten:
                 writing.append(session)
             if session.up:

@@ -229,6 +229,11 @@ class LineReader:
         lines = [line[:MAX_LINE] for line in lines]
         return [line[:-1] if line[-1:] == b"\r" else line for line in lines]
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether the beginning of a line has come, and not its end."""
+        return bool(self._rest)
+
     def clear(self) -> None:
         """Forget the beginning of a line."""
         self._rest = b""

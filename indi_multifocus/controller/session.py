@@ -53,6 +53,10 @@ ASK_AGAIN_S = 1.2
 MEASURE_S = 2.0
 """While a temperature is measured, which takes up to 1 s, a silence shorter than this is no fault."""
 
+GATHER_S = 0.005
+"""How long the rest of a reply that has begun is left to come in before it is read. By USB a reply comes whole. Behind
+a UART (9600 baud, 1 ms a byte) this saves four wake-ups of five, and a reply is seen that much later at most."""
+
 LAST_WRITE_S = 0.3
 """How long the end of a driver that failed may wait for the port to take its stops."""
 
@@ -111,6 +115,8 @@ class Session:
         self._unwritten = bytearray()
         self._begun_s = self._asked_s = self._received_s = now
         self._received_anything = False
+        self.read_s = now
+        """When there is something to read at the earliest."""
         self.status_asked_s = now
         """When the status was last queried: the next one that comes was taken after this."""
         self._synchronise(now)
@@ -171,6 +177,8 @@ class Session:
                 self._fall_out_of_step(event.reason, now)
             else:
                 raise LinkLost(f"what answers on {self._name} is not a focus controller: {event.reason}")
+        if self._conversation.incomplete:
+            self.read_s = now + GATHER_S
         more = self._conversation.more_to_send()
         if more:
             self._asked_s = now
