@@ -53,9 +53,9 @@ ASK_AGAIN_S = 1.2
 MEASURE_S = 2.0
 """While a temperature is measured, which takes up to 1 s, a silence shorter than this is no fault."""
 
-GATHER_S = 0.005
+GATHER_S = 0.01
 """How long the rest of a reply that has begun is left to come in before it is read. By USB a reply comes whole. Behind
-a UART (9600 baud, 1 ms a byte) this saves four wake-ups of five, and a reply is seen that much later at most."""
+a UART (9600 baud, 1 ms a byte) this saves nine wake-ups of ten, and a reply is seen that much later at most."""
 
 LAST_WRITE_S = 0.3
 """How long the end of a driver that failed may wait for the port to take its stops."""
