@@ -7,13 +7,13 @@ them. The lock is held for the moment in which values are exchanged, and nothing
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from dataclasses import dataclass
 
 from .controller.snapshot import Snapshot
 from .settings.files import Written
+from .threads import WakePipe
 
 MAX_TRAFFIC = 1000
 """Lines of traffic that wait, a few seconds of DEBUG; with more, the oldest are dropped."""
@@ -39,40 +39,35 @@ class Inbox:
         self._traffic: deque[str] = deque(maxlen=MAX_TRAFFIC)
         self._written: list[Written] = []
         self._failure = ""
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
+        self._pipe = WakePipe()
 
     def put_snapshot(self, snapshot: Snapshot) -> None:
         """Replaces the last one: the newest has everything."""
         with self._lock:
             self._snapshot = snapshot
-        self._wake()
+        self._pipe.wake()
 
     def put_traffic(self, line: str) -> None:
         """A line of what was sent or received on the serial port."""
         with self._lock:
             self._traffic.append(line)
-        self._wake()
+        self._pipe.wake()
 
     def put_written(self, report: Written) -> None:
         """The result of writing a file. There are no more of them than the main thread gave files to write."""
         with self._lock:
             self._written.append(report)
-        self._wake()
+        self._pipe.wake()
 
     def put_failure(self, reason: str) -> None:
         """A thread has ended by a bug of ours."""
         with self._lock:
             self._failure = self._failure or reason
-        self._wake()
+        self._pipe.wake()
 
     def take(self) -> News:
         """Take everything out."""
-        try:
-            os.read(self._wake_read, 4096)
-        except BlockingIOError:
-            pass
+        self._pipe.drain()
         with self._lock:
             news = News(self._snapshot, tuple(self._traffic), tuple(self._written), self._failure)
             self._snapshot = None
@@ -82,17 +77,8 @@ class Inbox:
 
     def fileno(self) -> int:
         """Readable while there is something to take."""
-        return self._wake_read
+        return self._pipe.fileno()
 
     def close(self) -> None:
         """No `take` will follow."""
-        write, self._wake_write = self._wake_write, -1
-        if write >= 0:
-            os.close(write)
-            os.close(self._wake_read)
-
-    def _wake(self) -> None:
-        try:
-            os.write(self._wake_write, b"!")
-        except OSError:
-            pass  # the pipe is full, so that the main thread will wake up; or it is closed
+        self._pipe.close()

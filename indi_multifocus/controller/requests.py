@@ -11,11 +11,12 @@ reflects.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+from ..threads import WakePipe
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,7 @@ class Mailbox:
         self._requests = Requests()
         self._number = 0
         """Of the last request; the main thread's own."""
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
+        self._pipe = WakePipe()
 
     def new_number(self) -> int:
         """A request number; each is higher than those before."""
@@ -114,14 +113,14 @@ class Mailbox:
         """Replace these fields of the pending requests, and wake the poll thread."""
         with self._lock:
             self._requests = replace(self._requests, **changes)
-        self._wake()
+        self._pipe.wake()
 
     def put_open(self, settings: PortSettings, attempt: int) -> None:
         """Open this port, after closing another. Moves and zeros that were not sent yet were for that one."""
         with self._lock:
             stops = {number: request.only_stop() for number, request in self._requests.channels.items()}
             self._requests = replace(self._requests, open=(settings, attempt), reopen=None, channels=stops)
-        self._wake()
+        self._pipe.wake()
 
     def put_channel(self, channel: int, request: ChannelRequest) -> None:
         """Add a request to a channel, after its pending ones."""
@@ -129,31 +128,19 @@ class Mailbox:
             channels = dict(self._requests.channels)
             channels[channel] = channels.get(channel, ChannelRequest()).then(request)
             self._requests = replace(self._requests, channels=channels)
-        self._wake()
+        self._pipe.wake()
 
     def take(self) -> Requests:
         """Take all pending requests out, for the poll thread."""
-        try:
-            os.read(self._wake_read, 4096)
-        except BlockingIOError:
-            pass
+        self._pipe.drain()
         with self._lock:
             requests, self._requests = self._requests, Requests()
         return requests
 
     def fileno(self) -> int:
         """Readable while there is something to take."""
-        return self._wake_read
+        return self._pipe.fileno()
 
     def close(self) -> None:
         """No `take` will follow."""
-        write, self._wake_write = self._wake_write, -1
-        if write >= 0:
-            os.close(write)
-            os.close(self._wake_read)
-
-    def _wake(self) -> None:
-        try:
-            os.write(self._wake_write, b"!")
-        except OSError:
-            pass  # the pipe is full, so that the poll thread will wake up; or it is closed
+        self._pipe.close()
