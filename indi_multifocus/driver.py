@@ -100,6 +100,8 @@ class Driver:
         self._snapshot = Snapshot()
         self._attempt = 0
         """Number of the current attempt to open the link; 0 while it is closed."""
+        self._closing = 0
+        """Number of the closing of the link that is not done yet, or 0."""
         self._link_settings = LinkSettings(
             settings, changed_port=self._use_new_port, changed_period=self._use_new_period
         )
@@ -110,6 +112,8 @@ class Driver:
         self._simulator: Simulator | None = None
         self._connecting: set[int] = set()
         """Channels whose CONNECTION is Busy: the link is being opened for them."""
+        self._disconnecting: set[int] = set()
+        """Channels whose CONNECTION is Busy: they are the last ones, and the link is being closed."""
         if introduction is not None:
             self._output.write(introduction)
         self.focusers = [self._new_focuser(channel) for channel in range(1, settings.channels + 1)]
@@ -241,6 +245,9 @@ class Driver:
             self._show_traffic(line)
         if news.snapshot is not None and news.snapshot.attempt == self._attempt:
             self._show(news.snapshot)
+        if self._closing and news.snapshot is not None and news.snapshot.attempt == self._closing:
+            self._closing = 0
+            self._finish_disconnecting()
         return news.failure
 
     def _take_report(self, report: Written) -> None:
@@ -249,7 +256,7 @@ class Driver:
         if self._memory is not None and self._memory.written(report):
             for focuser in self.focusers:
                 focuser.saved()
-            self._free_memory()
+            self._finish_disconnecting()
 
     def _log_malformed(self, event: Malformed) -> None:
         """Log one message a second, with the number of the others, so that no client can fill the disk with them."""
@@ -293,6 +300,7 @@ class Driver:
             self._set_connection(focuser, State.OK, "CONNECT")
             return
         self._set_connection(focuser, State.BUSY, "CONNECT")
+        self._disconnecting.discard(focuser.channel)
         self._connecting.add(focuser.channel)
         if self._attempt == 0:
             self._open()
@@ -312,7 +320,7 @@ class Driver:
         except PortError as error:
             self._refuse_all(str(error))
             return
-        self._attempt = self._controller.open(self._port_settings(name))
+        self._attempt, self._closing = self._controller.open(self._port_settings(name)), 0
         for focuser, memory in zip(self.focusers, self._memory.channels):
             focuser.open(memory)
 
@@ -367,20 +375,36 @@ class Driver:
 
     def _disconnect(self, focuser: Focuser) -> None:
         self._connecting.discard(focuser.channel)
-        self._set_connection(focuser, State.IDLE, "DISCONNECT")
+        self._disconnecting.add(focuser.channel)
+        last = not self._in_use(but=focuser)
+        self._set_connection(focuser, State.BUSY if last else State.IDLE, "DISCONNECT")
         focuser.disconnect()
         self._close_if_unused()
+        self._finish_disconnecting()
+
+    def _in_use(self, but: Focuser | None = None) -> bool:
+        """Whether any channel is connected or connecting, apart from `but`."""
+        return any(
+            focuser is not but and (focuser.connected or focuser.channel in self._connecting)
+            for focuser in self.focusers
+        )
 
     def _close_if_unused(self) -> None:
-        if not self._connecting and not any(focuser.connected for focuser in self.focusers):
-            self._attempt = 0
-            self._controller.close()
-            self._free_memory()
+        if self._attempt and not self._in_use():
+            self._attempt, self._closing = 0, self._controller.close()
 
-    def _free_memory(self) -> None:
-        """Let another driver use it, when nobody is connected and all is on the disk."""
-        if self._attempt == 0 and self._memory is not None and self._memory.saved:
+    def _finish_disconnecting(self) -> None:
+        """When nobody is connected, the port is closed and all is on the disk, another driver may use the controller.
+        Only then the last channel is Idle, so that whoever waits for that can connect there at once."""
+        if self._attempt == 0 and self._memory is not None:
+            if self._closing or not self._memory.saved:
+                return
             self._memory.close()
+        for focuser in self.focusers:
+            if focuser.channel in self._disconnecting:
+                self._disconnecting.discard(focuser.channel)
+                if self._device_properties[focuser.channel].connection.state is State.BUSY:
+                    self._set_connection(focuser, State.IDLE, "DISCONNECT")
 
     def _set_connection(self, focuser: Focuser, state: State, choice: str, message: str | None = None) -> None:
         connection = self._device_properties[focuser.channel].connection

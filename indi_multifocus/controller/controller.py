@@ -47,9 +47,14 @@ class Controller:
         """Open this instead when the link is lost, which is at once where it is lost now."""
         self._mailbox.put(reopen=settings)
 
-    def close(self) -> None:
-        """Close the link. Pending stops are still sent; moves in progress are left to finish."""
-        self._mailbox.put(close=True, open=None)
+    def close(self) -> int:
+        """Close the link. Pending stops are still sent; moves in progress are left to finish.
+
+        Returns the number that the snapshot carries when the port is closed.
+        """
+        number = self._mailbox.new_number()
+        self._mailbox.put(close=number, open=None)
+        return number
 
     def move(self, channel: int, steps: int, via: int | None = None) -> int:
         """Move to `steps` (controller steps), by way of `via` where backlash is taken up. Returns the request

@@ -180,7 +180,7 @@ class PollThread:
         if requests.stop_moves:
             self._stop_moves()
         if requests.close or requests.open or requests.end:
-            self._close_link()
+            self._close_link(requests.close)
         self._take_open(requests)
         self._ended = requests.end
 
@@ -272,8 +272,8 @@ class PollThread:
         for channel in self._channels:
             channel.link_lost(session.orders(channel.number))
 
-    def _close_link(self) -> None:
-        """Close the port, at the user's request or before another is opened."""
+    def _close_link(self, number: int) -> None:
+        """Close the port: at the user's request, which has this number; or before another is opened, or the end."""
         if self._session is not None:
             try:
                 self._send_pending_stops(self._session)
@@ -290,6 +290,7 @@ class PollThread:
         self._generation = self._fans = None
         self._temperatures = {}
         self._pending.clear()
+        self._attempt = number or self._attempt
         self._publish()
 
     def _send_pending_stops(self, session: Session) -> None:

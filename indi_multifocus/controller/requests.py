@@ -80,7 +80,8 @@ class ChannelRequest:
 class Requests:
     """All pending requests. They are carried out in this order: close, open, channels."""
 
-    close: bool = False
+    close: int = 0
+    """The number that the snapshot carries when the port is closed; 0: do not close it."""
     open: tuple[PortSettings, int] | None = None
     """The port, and the number of the attempt."""
     reopen: PortSettings | None = None

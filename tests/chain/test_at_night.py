@@ -184,7 +184,6 @@ def test_a_second_driver_is_refused_and_disturbs_no_move(
             assert first.client.messages() == []
             assert lines.orders() == [b"1+80"]
             first.client.disconnect(1, 2)
-            eventually(lambda: not simulator.in_use(), "the port to be closed")
             second.client.connect(1)
             second.client.move_and_wait(1, 70)
 

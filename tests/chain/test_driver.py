@@ -6,17 +6,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import serial
-from support import DriverInside, FocuserClient, Lines, Property, eventually, state_file
+from support import DEADLINE_S, DriverInside, FocuserClient, Lines, Property, eventually, state_file
 
 from indi_multifocus import __version__
 from indi_multifocus.controller import poll_thread as controller_module
 from indi_multifocus.controller import session as session_module
+from indi_multifocus.settings import files
 from indi_multifocus.settings.driver_settings import Probe, Settings
 from indi_multifocus.simulation import firmware
 from indi_multifocus.simulator import Simulator
@@ -35,6 +37,21 @@ PROBE = Probe("rasa1", "RASA 1", "28FF641E8C160497", 1)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again at once."""
     monkeypatch.setattr(controller_module, "BACK_OFF_S", (0.02,))
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """While it is cleared, what is written does not get to the disk."""
+    ready = threading.Event()
+    ready.set()
+    write = files.write_atomically
+
+    def write_when_ready(path: str, data: bytes) -> None:
+        assert ready.wait(DEADLINE_S)
+        write(path, data)
+
+    monkeypatch.setattr(files, "write_atomically", write_when_ready)
+    return ready
 
 
 @pytest.fixture
@@ -241,6 +258,38 @@ def test_disconnecting_while_it_connects_ends_disconnected() -> None:
         client.settle(ONE)
         assert client.state(ONE, "CONNECTION") == "Idle"
         client.connect(1)
+
+
+def test_who_sees_the_last_channel_idle_can_connect_another_driver_at_once(
+    home: Path, disk: threading.Event
+) -> None:
+    """Also with a disk that takes its time."""
+    with bench(channels=[1, 2]) as (simulator, client), DriverInside(SETTINGS) as other:
+        other.set_port(simulator.port)
+        disk.clear()
+        client.disconnect(1)
+        client.new(TWO, "CONNECTION", {"DISCONNECT": "On"}, "Switch")
+        client.wait(lambda: client.property(TWO, ABSOLUTE) is None, "what goes with the connection to be deleted")
+        client.settle(TWO)
+        assert client.state(TWO, "CONNECTION") == "Busy"
+        assert "another driver uses the controller" in other.fail_to_connect(1)
+        disk.set()
+        client.wait_state(TWO, "CONNECTION", "Idle")
+        other.connect(1, 2)
+
+
+def test_a_channel_can_be_connected_again_while_it_is_disconnecting(home: Path, disk: threading.Event) -> None:
+    with bench(channels=[1]) as (_, client):
+        client.move_and_wait(1, 10)
+        disk.clear()
+        for _ in range(3):
+            assert client.ask(ONE, "CONNECTION", {"DISCONNECT": "On"}).state == "Busy"
+            client.connect(1)
+        assert client.ask(ONE, "CONNECTION", {"DISCONNECT": "On"}).state == "Busy"
+        disk.set()
+        client.wait_state(ONE, "CONNECTION", "Idle")
+        client.connect(1)
+        assert (client.position(1), client.value(ONE, "FOCUS_LINK_INFO", "POSITION")) == (10, "verified")
 
 
 def test_what_became_of_an_attempt_that_was_given_up_is_no_news_of_the_next() -> None:

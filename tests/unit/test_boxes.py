@@ -82,14 +82,14 @@ def test_a_flood_of_requests_takes_one_slot_a_channel_and_never_waits() -> None:
 
 def test_of_what_was_asked_of_one_controller_another_gets_the_stops() -> None:
     mailbox = Mailbox()
-    mailbox.put(close=True, open=None)
+    mailbox.put(close=7, open=None)
     mailbox.put_channel(1, STOP)
     mailbox.put_channel(1, MOVE)
     mailbox.put_channel(2, MOVE)
     mailbox.put_open(PortSettings("/dev/other"), 7)
     mailbox.put_channel(2, ZERO)
     requests = mailbox.take()
-    assert (requests.close, requests.open) == (True, (PortSettings("/dev/other"), 7))
+    assert (requests.close, requests.open) == (7, (PortSettings("/dev/other"), 7))
     assert requests.channels == {1: STOP, 2: ZERO}
     mailbox.close()
 
