@@ -37,7 +37,7 @@ from .protocol import (
     Temperature,
 )
 from .requests import Mailbox, PortSettings, Requests, Schedule
-from .session import Answer, LinkLost, Session
+from .session import Answer, LinkLost, Sent, Session
 from .snapshot import Link, Snapshot
 
 log = logging.getLogger(__name__)
@@ -51,8 +51,9 @@ would let polls follow each other without a pause after a busy moment."""
 
 LATE_S = 0.3
 """A status that is later than this, and than is usual on this line, may be the reply to a later query: the controller
-may have lost power, and the first query with it. A smaller value would make positions unverified on a busy machine; a
-larger one would trust a controller that restarted within it."""
+may have lost power, and the first query with it. What counts is how long the port had nothing to read, so that a busy
+machine, on which this thread runs late, is not taken for that. A smaller value would make positions unverified where a
+network is slow for once; a larger one would trust a controller that restarted within it."""
 
 
 class PollThread:
@@ -96,6 +97,8 @@ class PollThread:
         """When the last poll was due."""
         self._planned_by = self._schedule
         self._round_trip_s = 0.0
+        self._silent_s = 0.0
+        """When the port was last seen to have nothing to read."""
         self._channels: list[Channel] = []
         self._pending = Pending()
         self._stops_unsynchronised: dict[int, int] = {}
@@ -164,11 +167,16 @@ class PollThread:
             if session.unwritten:
                 writing.append(session)
             if session.up:
-                times.append(self._poll_s)
+                times += self._poll_s, self._late_s(session)
         wake_s = min((moment for moment in times if moment is not None), default=None)
         timeout_s = None if wake_s is None else max(0.0, wake_s - now)
-        ready, _, _ = select.select(reading, writing, [], timeout_s)
-        return session if session in ready else None
+        ready, writable, _ = select.select(reading, writing, [], timeout_s)
+        if session in ready:
+            return session
+        if session in reading:
+            # Where the time is over, nothing had come when it was: select looks again then, however late that is.
+            self._silent_s = now if ready or writable or wake_s is None else max(now, wake_s)
+        return None
 
     def _take_requests(self) -> None:
         requests = self._mailbox.take()
@@ -319,8 +327,11 @@ class PollThread:
     # --- What the controller answers ----------------------------------------------------------------------------------
 
     def _read(self, session: Session) -> None:
-        now = time.monotonic()
-        for received in session.read(now):
+        data = session.read()
+        if not data:
+            return
+        now = time.monotonic()  # not before the data was read: it may have come just then
+        for received in session.received(data, now):
             if isinstance(received, Synchronised):
                 self._synchronised(session, received, now)
             else:
@@ -354,7 +365,7 @@ class PollThread:
         command = sent.command
         if isinstance(reply, Status):
             taken_s = now - sent.sent_s
-            late = taken_s > max(LATE_S, 4 * self._round_trip_s)
+            late = self._silent_s >= self._late_after_s(sent)
             if sent.alone:
                 self._round_trip_s = taken_s
             late_s = max(0.0, taken_s - self._round_trip_s)
@@ -369,6 +380,16 @@ class PollThread:
             self._fans_settled = max(self._fans_settled, sent.request)
         elif isinstance(command, ORDERS):
             self._channels[command.channel - 1].answered(command, sent.request, sent.sent_s)
+
+    def _late_after_s(self, query: Sent) -> float:
+        """When the reply to this is late."""
+        return query.sent_s + max(LATE_S, 4 * self._round_trip_s)
+
+    def _late_s(self, session: Session) -> float | None:
+        """When to look whether the status that is on its way is late; None where that is known, or none is."""
+        query = session.oldest(QueryStatus)
+        late_s = self._late_after_s(query) if query is not None else None
+        return late_s if late_s is not None and late_s > self._silent_s else None
 
     def _take_status(
         self, session: Session, status: Status, asked_s: float, now: float, *, trouble: bool, late_s: float = 0.0

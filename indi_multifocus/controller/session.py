@@ -154,16 +154,21 @@ class Session:
 
     # --- Reading ------------------------------------------------------------------------------------------------------
 
-    def read(self, now: float) -> Iterator[Answer | Synchronised]:
-        """What came in, one by one: after each the caller may send what follows from it. Raises LinkLost."""
+    def read(self) -> bytes:
+        """What came in; may be nothing. Raises LinkLost."""
         try:
             data = os.read(self._port.fileno(), 4096)
         except BlockingIOError:
-            return
+            return b""
         except OSError as error:
             raise self._failed(error) from None
         if not data:
             raise LinkLost(f"lost the controller: {self._name} was unplugged or closed")
+        return data
+
+    def received(self, data: bytes, now: float) -> Iterator[Answer | Synchronised]:
+        """What it means, one by one: after each the caller may send what follows from it. `now`: after it was read.
+        Raises LinkLost."""
         self._received_s = now
         self._received_anything = True
         self._trace("<", data)
@@ -323,9 +328,13 @@ class Session:
         orders = [(sent.command, sent.request) for sent in self.unanswered() if isinstance(sent.command, ORDERS)]
         return [(order, request) for order, request in orders if order.channel == channel]
 
+    def oldest(self, kind: type[Command]) -> Sent | None:
+        """The first of those that wait for the reply to such a command."""
+        return next((sent for sent in self._sent if isinstance(sent.command, kind)), None)
+
     def awaits(self, kind: type[Command]) -> bool:
         """Whether the reply to such a command is on its way."""
-        return any(isinstance(sent.command, kind) for sent in self._sent)
+        return self.oldest(kind) is not None
 
     def join_stop(self, channel: int, request: int) -> bool:
         """Whether the last order to the channel on its way is a stop, which then serves this request too."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import inspect
+import select
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -982,6 +984,48 @@ def test_power_lost_at_rest_is_no_reason_to_doubt(box: Box, link: str, generatio
         box.wait(lambda now: now.link is Link.UP and now.reconnects > 0, "the link")
         assert [state.unverified_count for state in box.now.channels] == [0, 0]
         assert [state.current for state in box.now.channels] == [400, -400]
+
+
+def only_at_the_arrival(box: Box) -> None:
+    """Begin a move of which only the beginning and the arrival are polled."""
+    box.controller.set_schedule(Schedule(moving_s=NEVER_S, idle_s=NEVER_S))
+    box.controller.move(1, 60)
+    box.wait(lambda now: now.channels[0].target == 60, "the move to begin")
+
+
+@BOTH
+def test_an_arrival_that_is_reported_late_is_doubtful(box: Box, generation: int) -> None:
+    """Behind a network the query may have waited until a controller that lost its power was back."""
+    with Simulator(generation=generation) as simulator:
+        box.open_well(simulator.port)
+        only_at_the_arrival(box)
+        simulator.delay_replies(1.5 * controller_module.LATE_S)
+        box.wait(lambda now: now.channels[0].current == 60, "the arrival")
+        assert box.channel(1).unverified_count == 1
+
+
+@BOTH
+def test_an_arrival_that_only_this_machine_sees_late_is_not_doubtful(
+    box: Box, monkeypatch: pytest.MonkeyPatch, generation: int
+) -> None:
+    """It was there to be read at once, but the thread did not get to run."""
+    busy = threading.Event()
+
+    class Select:
+        @staticmethod
+        def select(reading: list[Any], *others: Any) -> Any:
+            ready = select.select(reading, *others)
+            if busy.is_set() and any(isinstance(one, Session) for one in ready[0]):
+                time.sleep(1.5 * controller_module.LATE_S)
+            return ready
+
+    monkeypatch.setattr(controller_module, "select", Select)
+    with Simulator(generation=generation) as simulator:
+        box.open_well(simulator.port)
+        only_at_the_arrival(box)
+        busy.set()
+        box.wait(lambda now: now.channels[0].current == 60, "the arrival")
+        assert box.channel(1).unverified_count == 0
 
 
 # Motors that do not do as told

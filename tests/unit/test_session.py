@@ -72,7 +72,7 @@ class Line:
     def reply(self, data: bytes) -> list[Answer | Synchronised]:
         """Let the other end say this, and return what the session makes of it."""
         self.far.send(data)
-        return list(self.session.read(self.now))
+        return list(self.session.received(self.session.read(), self.now))
 
     def turn(self) -> list[Answer | Synchronised]:
         """The controller answers to all that was written; what the session makes of that."""
@@ -295,13 +295,13 @@ def test_what_is_sent_before_it_is_known_that_the_next_line_does_not_fit_is_sent
     line.send(QueryStatus())
     line.written()
     line.far.send(b"T1=+000000,C1=+000000,T2=+000000,C2=+000000\r\ngnat\r\n")
-    for received in line.session.read(line.now):
+    for received in line.session.received(line.session.read(), line.now):
         assert isinstance(received, Answer)
         line.send(Move(1, 7), QueryStatus())
     assert line.written() == b"?\n?\n"
     line.firmware.feed(b"?\n?\n", line.now)
     line.far.send(b"T1=+000000,C1=+000000,T2=+000000,C2=+000000\r\n")
-    list(line.session.read(line.now))
+    list(line.session.received(line.session.read(), line.now))
     line.get_into_step()
     line.session.send_again(line.now, without_moves_of=[])
     assert line.written() == b"1+7\n?\n"
@@ -358,14 +358,14 @@ def test_a_port_that_fails_is_lost_with_its_name() -> None:
     with pytest.raises(LinkLost, match="lost the controller: /dev/tty failed"):
         line.session.write()
     with pytest.raises(LinkLost, match="lost the controller: /dev/tty"):
-        list(line.session.read(line.now))
+        list(line.session.received(line.session.read(), line.now))
     line.close()
 
 
 def test_a_port_that_is_hung_up_is_lost(line: Line) -> None:
     line.far.shutdown(socket.SHUT_WR)
     with pytest.raises(LinkLost, match="/dev/tty was unplugged or closed"):
-        list(line.session.read(line.now))
+        list(line.session.received(line.session.read(), line.now))
 
 
 def test_a_port_that_takes_only_some_gets_the_rest_later(line: Line) -> None:
@@ -374,7 +374,7 @@ def test_a_port_that_takes_only_some_gets_the_rest_later(line: Line) -> None:
     line.session.write()
     assert line.session.unwritten
     line.session.write()
-    assert list(line.session.read(line.now)) == [], "nothing to read is no end"
+    assert line.session.read() == b"", "nothing to read is no end"
     came = b""
     while piece := line.written():
         came += piece
