@@ -24,7 +24,6 @@ import logging
 import os
 import select
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .config_process import ConfigProcess
@@ -486,7 +485,7 @@ class Driver:
     # --- Properties of the link -------------------------------------------------------------------------------------
 
     def _use_new_period(self, period_s: float) -> None:
-        self._schedule = replace(self._schedule, moving_s=period_s)
+        self._schedule = self._schedule._replace(moving_s=period_s)
         self._controller.set_schedule(self._schedule)
 
     def _use_new_port(self, changed: Vector) -> None:

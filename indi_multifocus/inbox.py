@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .controller.snapshot import Snapshot
 from .settings.files import Written
@@ -19,8 +19,7 @@ MAX_TRAFFIC = 1000
 """Lines of traffic that wait, a few seconds of DEBUG; with more, the oldest are dropped."""
 
 
-@dataclass(frozen=True)
-class News:
+class News(NamedTuple):
     """What arrived since the last `take`."""
 
     snapshot: Snapshot | None = None

@@ -7,14 +7,13 @@ after it. Pure functions: no state, no I/O.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .indi import Refused
 from .settings.remembered_position import Remembered
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """A move that may be made."""
 
     position: int
@@ -30,8 +29,7 @@ class Plan:
         return (self.steps,) if self.via is None else (self.via, self.steps)
 
 
-@dataclass(frozen=True)
-class Circumstances:
+class Circumstances(NamedTuple):
     """What a decision depends on. `travel` is in positions, everything else in controller steps."""
 
     scale: Remembered

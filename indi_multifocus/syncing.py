@@ -10,7 +10,7 @@ the controller is about to count from here; the controller does it; it is saved 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from .focuser_position import FocuserPosition
 from .indi import Device, NewVector, NumberVector, Refused, State, SwitchVector, Value, Vector
@@ -22,8 +22,7 @@ MAX_HELD = 32
 Handler = Callable[[Mapping[str, Value]], None]
 
 
-@dataclass(frozen=True)
-class _Change:
+class _Change(NamedTuple):
     """What is being carried out."""
 
     vector: Vector
@@ -142,7 +141,7 @@ class Syncing:
                 kept = "the controller counts from 0 now, but that cannot be kept over a restart"
                 self._end(f"[ERROR] {problem}: {kept}" if problem else None)
 
-        done = self._change = replace(change, request=0)
+        done = self._change = change._replace(request=0)
         assert isinstance(change.vector, NumberVector)
         change.vector["FOCUS_SYNC_VALUE"].value = 0
         memory.update_then(end, offset=0, zeroing=False, unverified=False, steps=0, move=None)
@@ -163,7 +162,7 @@ class Syncing:
             self._position.memory.update(zeroing=False)
             self._end(f"[ERROR] {problem}; nothing was changed")
             return
-        self._change = replace(change, request=self._position.zero())
+        self._change = change._replace(request=self._position.zero())
         self._device.update(change.vector)
 
     def _end_saved(self, change: _Change, problem: str) -> None:

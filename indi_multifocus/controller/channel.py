@@ -21,7 +21,7 @@ The theory: a status is the controller's claim, and it can be wrong or be about 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .motion import NOMINAL_STEPS_PER_S, Motion
 from .protocol import Move, Order, Stop, Zero
@@ -40,8 +40,7 @@ smaller value would call moves unverified after a short disturbance; a larger on
 ANY_TIME = (float("-inf"), float("inf"))
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(NamedTuple):
     """One channel in a status, and the circumstances of that."""
 
     target: int

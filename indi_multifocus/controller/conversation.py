@@ -12,8 +12,7 @@ reply, and has to `synchronise()` before it carries commands again.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Union
+from typing import NamedTuple, Union
 
 from .protocol import (
     MAX_CHANNELS,
@@ -53,16 +52,14 @@ class CommandError(ValueError):
 # --- Events: what a conversation reports to its owner ------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Answered:
+class Answered(NamedTuple):
     """The oldest command has its reply, of the kind that is expected."""
 
     command: Command
     reply: Reply
 
 
-@dataclass(frozen=True)
-class Synchronised:
+class Synchronised(NamedTuple):
     """A clean status came, and the generation is known: from here on replies can be trusted."""
 
     generation: int
@@ -72,16 +69,14 @@ class Synchronised:
     """None on generation 1, which has none."""
 
 
-@dataclass(frozen=True)
-class OutOfStep:
+class OutOfStep(NamedTuple):
     """A reply did not fit. `unanswered`: the commands that may or may not have been carried out."""
 
     reason: str
     unanswered: tuple[Command, ...]
 
 
-@dataclass(frozen=True)
-class NotAController:
+class NotAController(NamedTuple):
     """What answers does not speak this protocol. `reason` is for people."""
 
     reason: str

@@ -7,6 +7,8 @@ firmware has any.
 
 Sources: firmware of both generations (main.c and ds18b20.c of the public focus-controller repository) and the
 transcripts of both.
+
+Commands and replies are data classes and not named tuples, of which `Stop(1)` and `Zero(1)` would be equal.
 """
 
 from __future__ import annotations

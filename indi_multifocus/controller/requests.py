@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from ..threads import WakePipe
 
 
-@dataclass(frozen=True)
-class PortSettings:
+class PortSettings(NamedTuple):
     """What to open, and how long a reply may take (seconds)."""
 
     name: str
@@ -28,8 +27,7 @@ class PortSettings:
     reply_timeout_s: float = 5.0
 
 
-@dataclass(frozen=True)
-class Schedule:
+class Schedule(NamedTuple):
     """How often to query the status, in seconds between polls; and after how long a move has failed (None: by its
     length)."""
 
@@ -38,8 +36,7 @@ class Schedule:
     move_timeout_s: float | None = None
 
 
-@dataclass(frozen=True)
-class ChannelRequest:
+class ChannelRequest(NamedTuple):
     """Pending requests to one channel: a stop, then a zero, then a move, each with its request number (0: none)."""
 
     stop: int = 0
@@ -58,26 +55,25 @@ class ChannelRequest:
         if later.stop:
             return later
         if later.zero:
-            return replace(later, stop=self.stop)
+            return later._replace(stop=self.stop)
         if later.move:
-            return replace(later, stop=self.stop, zero=self.zero)
+            return later._replace(stop=self.stop, zero=self.zero)
         return self
 
     def without_stop(self) -> ChannelRequest:
         """The rest of it, when the stop is sent."""
-        return replace(self, stop=0)
+        return self._replace(stop=0)
 
     def only_move(self) -> ChannelRequest:
         """The move of it, when stop and zero are sent."""
-        return replace(self, stop=0, zero=0)
+        return self._replace(stop=0, zero=0)
 
     def only_stop(self) -> ChannelRequest:
         """The stop alone, which is kept where everything else is dropped."""
         return ChannelRequest(stop=self.stop)
 
 
-@dataclass(frozen=True)
-class Requests:
+class Requests(NamedTuple):
     """All pending requests. They are carried out in this order: close, open, channels."""
 
     close: int = 0
@@ -86,7 +82,7 @@ class Requests:
     """The port, and the number of the attempt."""
     reopen: PortSettings | None = None
     """What to open from now on where the link was lost."""
-    channels: Mapping[int, ChannelRequest] = field(default_factory=dict)
+    channels: Mapping[int, ChannelRequest] = MappingProxyType({})
     fans: tuple[bool, int] | None = None
     schedule: Schedule | None = None
     tracing: bool | None = None
@@ -113,14 +109,14 @@ class Mailbox:
     def put(self, **changes: Any) -> None:
         """Replace these fields of the pending requests, and wake the poll thread."""
         with self._lock:
-            self._requests = replace(self._requests, **changes)
+            self._requests = self._requests._replace(**changes)
         self._pipe.wake()
 
     def put_open(self, settings: PortSettings, attempt: int) -> None:
         """Open this port, after closing another. Moves and zeros that were not sent yet were for that one."""
         with self._lock:
             stops = {number: request.only_stop() for number, request in self._requests.channels.items()}
-            self._requests = replace(self._requests, open=(settings, attempt), reopen=None, channels=stops)
+            self._requests = self._requests._replace(open=(settings, attempt), reopen=None, channels=stops)
         self._pipe.wake()
 
     def put_channel(self, channel: int, request: ChannelRequest) -> None:
@@ -128,7 +124,7 @@ class Mailbox:
         with self._lock:
             channels = dict(self._requests.channels)
             channels[channel] = channels.get(channel, ChannelRequest()).then(request)
-            self._requests = replace(self._requests, channels=channels)
+            self._requests = self._requests._replace(channels=channels)
         self._pipe.wake()
 
     def take(self) -> Requests:

@@ -18,7 +18,7 @@ import errno
 import os
 import select
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from .conversation import (
     Answered,
@@ -65,8 +65,7 @@ class LinkLost(Exception):
     """The port cannot be used any more. The text is the reason, for people."""
 
 
-@dataclass(frozen=True)
-class Sent:
+class Sent(NamedTuple):
     """A command that waits for its reply."""
 
     command: Command
@@ -77,8 +76,7 @@ class Sent:
     """Nothing else was in flight, so that its round trip is that of the line."""
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """The reply to a command, of the kind that is expected."""
 
     sent: Sent
@@ -342,7 +340,7 @@ class Session:
             if isinstance(sent.command, ORDERS) and sent.command.channel == channel:
                 if not isinstance(sent.command, Stop):
                     return False
-                self._sent[index] = replace(sent, request=max(sent.request, request))
+                self._sent[index] = sent._replace(request=max(sent.request, request))
                 return True
         return False
 

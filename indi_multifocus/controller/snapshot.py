@@ -7,8 +7,8 @@ missed is a number in it that only grows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 
 class Link(Enum):
@@ -20,8 +20,7 @@ class Link(Enum):
     LOST = "lost"
 
 
-@dataclass(frozen=True)
-class ChannelState:
+class ChannelState(NamedTuple):
     """One channel as of the last status: controller steps, and what became of the last request."""
 
     target: int
@@ -36,8 +35,7 @@ class ChannelState:
     lost its power in mid-move."""
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """All that is known of the controller at one moment. Channel 1 is `channels[0]`."""
 
     link: Link = Link.CLOSED

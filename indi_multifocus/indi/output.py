@@ -17,7 +17,7 @@ import select
 import stat
 import time
 from collections import deque
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .writer import message
 
@@ -28,8 +28,7 @@ MAX_TEXTS = 50
 _ALL_KINDS = ("def", "def again", "set", "set with ranges", "del")
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     """One complete message of a device."""
 
     kind: str

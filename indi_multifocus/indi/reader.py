@@ -23,8 +23,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Union
+from typing import NamedTuple, Union
 from xml.parsers import expat
 
 MAX_TAG = 4096
@@ -43,16 +42,14 @@ MAX_DEPTH = 8
 """Elements within each other."""
 
 
-@dataclass(frozen=True)
-class GetProperties:
+class GetProperties(NamedTuple):
     """A client wants the definitions of all properties, of one device's, or of one property."""
 
     device: str | None
     name: str | None
 
 
-@dataclass(frozen=True)
-class NewVector:
+class NewVector(NamedTuple):
     """A client wants a property to change. `elements` are (name, text), in its order, not checked yet."""
 
     kind: str
@@ -62,8 +59,7 @@ class NewVector:
     elements: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True)
-class Malformed:
+class Malformed(NamedTuple):
     """Something was dropped; `reason` says why, for the log."""
 
     reason: str

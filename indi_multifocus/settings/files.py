@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..threads import start_thread
 from .regular_file import read_regular_file
@@ -99,8 +99,7 @@ def _sync_folder(path: str) -> None:
         os.close(fd)
 
 
-@dataclass(frozen=True)
-class Written:
+class Written(NamedTuple):
     """What became of a file: everything that was given for it up to this number is on the disk, or there is a
     problem."""
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -114,7 +113,7 @@ def _drops_its_last_event(self: Reader, data: bytes, feed: Any = Reader.feed) ->
 
 def _reverses_elements(*arguments: Any, parse: Any = reader._parse) -> Any:
     event = parse(*arguments)
-    return replace(event, elements=event.elements[::-1]) if isinstance(event, NewVector) else event
+    return event._replace(elements=event.elements[::-1]) if isinstance(event, NewVector) else event
 
 
 def _takes_any_digits(line: bytes, parse: Any = protocol._parse_status) -> Any:

@@ -86,7 +86,7 @@ OUTSIDE = Circumstances(Remembered(), (0, 1000), 999_999, current=1500, moving=F
     ],
 )
 def test_a_refusal_says_what_is_accepted(position: int, changes: dict[str, Any], text: str) -> None:
-    now = Circumstances(**{**vars(OUTSIDE), **changes})
+    now = OUTSIDE._replace(**changes)
     with pytest.raises(Refused) as refusal:
         plan_move(position, now)
     assert str(refusal.value) == text

@@ -15,7 +15,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Callable
 from unittest import mock
@@ -153,14 +152,14 @@ class FakeController:
 
     def tell(self, **changes: Any) -> None:
         """Another snapshot."""
-        self._snapshot = replace(self._snapshot, **changes)
+        self._snapshot = self._snapshot._replace(**changes)
         self._notify(self._snapshot)
 
     def change(self, channel: int, **changes: Any) -> None:
         """Another state of one channel, if there is such a channel."""
         channels = list(self._snapshot.channels)
         if channel <= len(channels):
-            channels[channel - 1] = replace(channels[channel - 1], **changes)
+            channels[channel - 1] = channels[channel - 1]._replace(**changes)
             self.tell(channels=tuple(channels))
 
     def come_up(self) -> None:
