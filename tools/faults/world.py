@@ -164,8 +164,7 @@ class World:
         # What the kernel does when a process is no more.
         driver._inbox.close()
         driver._controller._mailbox.close()
-        if driver._memory is not None:
-            driver._memory.close()
+        driver._connection.close()
 
     def end_driver(self) -> None:
         """As SIGTERM: it says what it still has to say to the controller, and is gone."""
