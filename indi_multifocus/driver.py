@@ -99,8 +99,8 @@ class Driver:
             self._simulation,
             self._writer,
             settings.reply_timeout_s,
-            save_link=lambda focuser: self._save(self._configs[focuser.channel - 1], *self._link.connection()),
-            load_settings=lambda focuser: self._configs[focuser.channel - 1].load(quiet=True, own=True),
+            save_link=self._save_link,
+            load_settings=self._load_settings,
         )
         if introduction is not None:
             self._output.write(introduction)
@@ -142,6 +142,12 @@ class Driver:
         focuser.save_setting = lambda *vectors: self._save(config, *vectors)
         focuser.loads_settings = lambda: config.loading
         return focuser
+
+    def _save_link(self, focuser: Focuser) -> None:
+        self._save(self._configs[focuser.channel - 1], *self._link.connection())
+
+    def _load_settings(self, focuser: Focuser) -> None:
+        self._configs[focuser.channel - 1].load(quiet=True, own=True)
 
     def _save(self, config: ConfigProcess, *vectors: Vector) -> None:
         """Save soon; but what is set on the simulator is saved only by CONFIG_PROCESS."""

@@ -312,8 +312,7 @@ class Inside:
     ) -> None:
         self._clean_up()
         self.driver._inbox.close()
-        if self.driver._memory is not None:
-            self.driver._memory.close()
+        self.driver._connection.close()
 
     def _clean_up(self) -> None:
         for patch in self._patches:
