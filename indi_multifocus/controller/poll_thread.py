@@ -24,6 +24,7 @@ from .conversation import (
     Synchronised,
 )
 from .pending import Pending
+from .polling import Polling
 from .port import PortError, open_port
 from .protocol import (
     ORDERS,
@@ -36,24 +37,14 @@ from .protocol import (
     SwitchFans,
     Temperature,
 )
-from .requests import Mailbox, PortSettings, Requests, Schedule
-from .session import Answer, LinkLost, Sent, Session
+from .requests import Mailbox, PortSettings, Requests
+from .session import Answer, LinkLost, Session
 from .snapshot import Link, Snapshot
 
 log = logging.getLogger(__name__)
 
 BACK_OFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 10.0)
 """Waits between attempts to open the port again (the design's back-off of 0.5 to 10 s)."""
-
-MAX_CATCH_UP_S = 0.005
-"""A poll that is sent this much late, or less, counts as sent when it was due: else each would put off the next. More
-would let polls follow each other without a pause after a busy moment."""
-
-LATE_S = 0.3
-"""A status that is later than this, and than is usual on this line, may be the reply to a later query: the controller
-may have lost power, and the first query with it. What counts is how long the port had nothing to read, so that a busy
-machine, on which this thread runs late, is not taken for that. A smaller value would make positions unverified where a
-network is slow for once; a larger one would trust a controller that restarted within it."""
 
 
 class PollThread:
@@ -76,7 +67,6 @@ class PollThread:
         self._probes = probes
         self._tracing = False
         self._ended = False
-        self._schedule = Schedule()
         self._snapshot = Snapshot()
         self._attempt = 0
         self._settings: PortSettings | None = None
@@ -91,14 +81,7 @@ class PollThread:
         self._failures = 0
         """Attempts to get the link back that failed, since it was lost."""
         self._reconnects = 0
-        self._poll_s: float | None = None
-        """When to query the status; None while a reply is on its way, which plans the next."""
-        self._polled_s = 0.0
-        """When the last poll was due."""
-        self._planned_by = self._schedule
-        self._round_trip_s = 0.0
-        self._silent_s = 0.0
-        """When the port was last seen to have nothing to read."""
+        self._polling = Polling()
         self._channels: list[Channel] = []
         self._pending = Pending()
         self._stops_unsynchronised: dict[int, int] = {}
@@ -167,7 +150,7 @@ class PollThread:
             if session.unwritten:
                 writing.append(session)
             if session.up:
-                times += self._poll_s, self._late_s(session)
+                times.append(self._polling.wake_s(session.oldest(QueryStatus)))
         wake_s = min((moment for moment in times if moment is not None), default=None)
         timeout_s = None if wake_s is None else max(0.0, wake_s - now)
         ready, writable, _ = select.select(reading, writing, [], timeout_s)
@@ -175,13 +158,13 @@ class PollThread:
             return session
         if session in reading:
             # Where the time is over, nothing had come when it was: select looks again then, however late that is.
-            self._silent_s = now if ready or writable or wake_s is None else max(now, wake_s)
+            self._polling.silent(now if ready or writable or wake_s is None else max(now, wake_s))
         return None
 
     def _take_requests(self) -> None:
         requests = self._mailbox.take()
         if requests.schedule is not None:
-            self._schedule = requests.schedule
+            self._polling.schedule = requests.schedule
         if requests.tracing is not None:
             self._tracing = requests.tracing
         self._pending.add(requests.channels, requests.fans)
@@ -364,11 +347,7 @@ class PollThread:
         sent, reply = answer.sent, answer.reply
         command = sent.command
         if isinstance(reply, Status):
-            taken_s = now - sent.sent_s
-            late = self._silent_s >= self._late_after_s(sent)
-            if sent.alone:
-                self._round_trip_s = taken_s
-            late_s = max(0.0, taken_s - self._round_trip_s)
+            late, late_s = self._polling.take_reply(sent, now)
             self._take_status(session, reply, sent.sent_s, now, trouble=late, late_s=late_s)
         elif isinstance(reply, Fans):
             self._fans = reply.on
@@ -380,16 +359,6 @@ class PollThread:
             self._fans_settled = max(self._fans_settled, sent.request)
         elif isinstance(command, ORDERS):
             self._channels[command.channel - 1].answered(command, sent.request, sent.sent_s)
-
-    def _late_after_s(self, query: Sent) -> float:
-        """When the reply to this is late."""
-        return query.sent_s + max(LATE_S, 4 * self._round_trip_s)
-
-    def _late_s(self, session: Session) -> float | None:
-        """When to look whether the status that is on its way is late; None where that is known, or none is."""
-        query = session.oldest(QueryStatus)
-        late_s = self._late_after_s(query) if query is not None else None
-        return late_s if late_s is not None and late_s > self._silent_s else None
 
     def _take_status(
         self, session: Session, status: Status, asked_s: float, now: float, *, trouble: bool, late_s: float = 0.0
@@ -405,36 +374,17 @@ class PollThread:
                 trouble=trouble,
                 late_s=late_s,
             )
-            order = channel.status(report, self._schedule.move_timeout_s)
+            order = channel.status(report, self._polling.schedule.move_timeout_s)
             if isinstance(order, Stop):
                 self._pending.add_stop(channel.number, channel.settled)
             elif order is not None:
                 self._send(session, order, channel.settled)
                 self._send(session, QueryStatus())
-        self._plan_poll(session, now)
-
-    # --- When to poll -------------------------------------------------------------------------------------------------
-
-    def _plan_poll(self, session: Session, now: float) -> None:
-        """The next poll: at the period, and once more just after the moment at which a channel must have arrived."""
-        schedule = self._planned_by = self._schedule
-        moving = [channel for channel in self._channels if channel.moving]
-        asked_s = max(self._polled_s, session.status_asked_s - MAX_CATCH_UP_S)
-        poll_s = asked_s + (schedule.moving_s if moving else schedule.idle_s)
-        for channel in moving:
-            poll_s = channel.plan_poll(poll_s, now, self._round_trip_s, schedule.moving_s)
-        self._poll_s = poll_s
+        self._polling.plan(self._channels, session.status_asked_s, now)
 
     def _poll(self, session: Session) -> None:
-        if self._poll_s is None:
+        if not self._polling.take_due(self._channels, session.status_asked_s, time.monotonic()):
             return
-        now = time.monotonic()
-        if self._planned_by is not self._schedule:
-            self._plan_poll(session, now)
-        due_s = self._poll_s
-        if now < due_s:
-            return
-        self._poll_s = None
         if session.awaits(QueryStatus):
             return
         # Nothing is answered while a probe measures, so that is done where nobody waits for anything.
@@ -442,7 +392,6 @@ class PollThread:
             channel.moving or self._pending.of(channel.number) for channel in self._channels
         )
         self._send(session, QueryStatus())
-        self._polled_s = max(due_s, now - MAX_CATCH_UP_S)
         if idle and self._probes and self._generation == 2:
             self._send(session, Measure(self._probes[self._next_probe]))
             self._next_probe = (self._next_probe + 1) % len(self._probes)

@@ -28,6 +28,7 @@ from indi_multifocus.controller.controller import (
     Controller,
 )
 from indi_multifocus.controller.poll_thread import PollThread
+from indi_multifocus.controller.polling import LATE_S
 from indi_multifocus.controller.port import open_port
 from indi_multifocus.controller.requests import (
     PortSettings,
@@ -999,7 +1000,7 @@ def test_an_arrival_that_is_reported_late_is_doubtful(box: Box, generation: int)
     with Simulator(generation=generation) as simulator:
         box.open_well(simulator.port)
         only_at_the_arrival(box)
-        simulator.delay_replies(1.5 * controller_module.LATE_S)
+        simulator.delay_replies(1.5 * LATE_S)
         box.wait(lambda now: now.channels[0].current == 60, "the arrival")
         assert box.channel(1).unverified_count == 1
 
@@ -1016,7 +1017,7 @@ def test_an_arrival_that_only_this_machine_sees_late_is_not_doubtful(
         def select(reading: list[Any], *others: Any) -> Any:
             ready = select.select(reading, *others)
             if busy.is_set() and any(isinstance(one, Session) for one in ready[0]):
-                time.sleep(1.5 * controller_module.LATE_S)
+                time.sleep(1.5 * LATE_S)
             return ready
 
     monkeypatch.setattr(controller_module, "select", Select)
