@@ -12,37 +12,24 @@ on, and never before: its start must not pay for it.
 
 from __future__ import annotations
 
-import ctypes
-import fcntl
-import json
 import os
 import select
-import signal
 import sys
-import termios
 import threading
 import time
-import tty
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import TracebackType
 
-from indi_multifocus.settings.regular_file import read_regular_file
-from indi_multifocus.simulation.firmware import BUILDS, MAX_CHANNELS, Firmware, Reply, Uart
+from indi_multifocus.simulation.cable import Cable, make_link, remove_link
+from indi_multifocus.simulation.eeprom import read_eeprom, write_eeprom
+from indi_multifocus.simulation.firmware import Firmware, Reply, Uart
+from indi_multifocus.threads import WakePipe, start_thread
 
-_READ_SIZE = 4096
 # Input that waits for a measurement beyond this stays in the terminal, as it would in a USB host.
 _MAX_WAITING = 4096
 _MAX_RECEIVED = 100_000
-_MAX_EEPROM = 1000
-
-# How long the firmware waits for a host that does not read (LUFA's stream timeout), before it drops the rest.
-_SEND_TIMEOUT_S = 0.1
-
-# Linux constants that the standard library lacks.
-_TIOCGEXCL = 0x80045440
-_IN_CLOSE_WRITE = 0x8
 
 
 class Simulator:
@@ -71,15 +58,16 @@ class Simulator:
     ) -> None:
         self._eeprom_file = None if eeprom is None else os.fspath(eeprom)
         self._link = None if link is None else os.fspath(link)
-        cells = [0] * channels if self._eeprom_file is None else _read_eeprom(self._eeprom_file, channels)
+        cells = [0] * channels if self._eeprom_file is None else read_eeprom(self._eeprom_file, channels)
         self._saved = list(cells)
         self._firmware = Firmware(generation, channels, speed=speed, held=held, eeprom=cells, probes=probes)
         self._uart = Uart() if baud_pacing else None
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._closing = False
-        self._wake_r = self._wake_w = -1
-        self._cable: _Cable | None = None
+        self._pipe: WakePipe | None = None
+        """Wakes the thread; there is one while that runs."""
+        self._cable: Cable | None = None
         self._replies: deque[Reply] = deque()  # leave in this order: one that is late holds up those behind it
         self._received: deque[tuple[float, bytes]] = deque(maxlen=_MAX_RECEIVED)
         self._line = bytearray()
@@ -105,12 +93,9 @@ class Simulator:
                 raise RuntimeError("the simulator runs already")
             self._firmware.restart(time.monotonic())
             self._plug()
-            self._wake_r, self._wake_w = os.pipe()
-            os.set_blocking(self._wake_r, False)
-            os.set_blocking(self._wake_w, False)
+            self._pipe = WakePipe()
             self._closing = False
-            self._thread = threading.Thread(target=self._run, name="simulator", daemon=True)
-            self._thread.start()
+            self._thread = start_thread(self._run, "simulator")
 
     def close(self) -> None:
         """Vanish: the terminal, the link and the thread.  Harmless when it is closed already."""
@@ -124,9 +109,9 @@ class Simulator:
         with self._lock:
             self._unplug()
             self._power_back_at = None
-            os.close(self._wake_r)
-            os.close(self._wake_w)
-            self._wake_r = self._wake_w = -1
+            if self._pipe is not None:
+                self._pipe.close()
+                self._pipe = None
 
     def __enter__(self) -> Simulator:
         self.start()
@@ -322,6 +307,8 @@ class Simulator:
     # The thread
 
     def _run(self) -> None:
+        pipe = self._pipe
+        assert pipe is not None
         while True:
             with self._lock:
                 if self._closing:
@@ -333,11 +320,11 @@ class Simulator:
                 reading = self._ready_to_read
             with suppress(OSError):  # the cable may have been pulled since
                 if cable is None:
-                    select.select([self._wake_r], [], [], timeout_s)
+                    select.select([pipe], [], [], timeout_s)
                 else:
-                    cable.wait(self._wake_r, timeout_s, reading=reading)
+                    cable.wait(pipe, timeout_s, reading=reading)
             with self._lock:
-                _drain(self._wake_r)
+                pipe.drain()
                 if self._cable is not None:
                     self._cable.release_if_closed()
                     if self._ready_to_read:
@@ -348,9 +335,8 @@ class Simulator:
         return self._firmware.waiting < _MAX_WAITING and not (self._cable is None or self._cable.congested)
 
     def _wake(self) -> None:
-        if self._wake_w >= 0:
-            with suppress(BlockingIOError):  # then it has enough to wake up for
-                os.write(self._wake_w, b"\0")
+        if self._pipe is not None:
+            self._pipe.wake()
 
     def _next_due(self) -> float | None:
         dues = [self._firmware.wake_at, self._power_back_at]
@@ -434,10 +420,10 @@ class Simulator:
     # Hardware
 
     def _plug(self) -> None:
-        cable = _Cable()
+        cable = Cable()
         try:
             if self._link is not None:
-                _make_link(cable.path, self._link)
+                make_link(cable.path, self._link)
         except BaseException:
             cable.close()
             raise
@@ -448,7 +434,7 @@ class Simulator:
         self._forget_replies()
         if cable is not None:
             if self._link is not None:
-                _remove_link(cable.path, self._link)
+                remove_link(cable.path, self._link)
             cable.close()
 
     def _forget_replies(self) -> None:
@@ -461,205 +447,8 @@ class Simulator:
         if self._eeprom_file is None or self._firmware.eeprom == self._saved:
             return
         try:
-            _write_eeprom(self._eeprom_file, self._firmware.eeprom)
+            write_eeprom(self._eeprom_file, self._firmware.eeprom)
         except OSError as error:
             # A simulator that ends here would look like a fault of the cable.
             print(f"simulator: EEPROM not saved: {error}", file=sys.stderr)
         self._saved = list(self._firmware.eeprom)
-
-
-class _Cable:
-    """A pseudo-terminal: a serial port for the host, and our end of it.
-
-    Our own handle of the host's end keeps the terminal, and what is unread in it, when the host closes.
-    But it also keeps the claim (TIOCEXCL) of a host that was killed, while a real port is free with the last
-    close.  So closes are watched, and the claim ends with the last.
-    """
-
-    def __init__(self) -> None:
-        self._ours, theirs = os.openpty()
-        self._keeper = self._watch = -1
-        self._unsent = bytearray()
-        self.gives_up_at: float | None = None
-        try:
-            tty.setraw(theirs)
-            os.set_blocking(self._ours, False)
-            self.path = os.ttyname(theirs)
-            self._keeper = self._open_keeper()
-            self._watch = _watch_closes(self.path)
-        except BaseException:
-            self.close()
-            raise
-        finally:
-            os.close(theirs)
-
-    def close(self) -> None:
-        for fd in (self._watch, self._ours, self._keeper):
-            if fd >= 0:
-                os.close(fd)
-
-    def _open_keeper(self) -> int:
-        # For reading only, so that its own closing is none of the closes that are watched.
-        return os.open(self.path, os.O_RDONLY | os.O_NOCTTY)
-
-    @property
-    def congested(self) -> bool:
-        """Whether the host has yet to take what was sent."""
-        return bool(self._unsent)
-
-    def wait(self, wake: int, timeout_s: float | None, *, reading: bool) -> None:
-        """Sleep until something happens."""
-        sources = [fd for fd in (wake, self._watch, self._ours if reading else -1) if fd >= 0]
-        select.select(sources, [self._ours] if self._unsent else [], [], timeout_s)
-
-    def release_if_closed(self) -> None:
-        """End a host's claim to the port, if that host has closed it or died."""
-        if self._watch >= 0 and _drain(self._watch):
-            self.in_use()
-
-    def in_use(self) -> bool:
-        """Whether a host has the port open.  Our end sees a hang-up if nobody has, ourselves included."""
-        claimed = fcntl.ioctl(self._keeper, _TIOCGEXCL, b"\0" * 4) != b"\0" * 4
-        if claimed:
-            fcntl.ioctl(self._keeper, termios.TIOCNXCL)
-        os.close(self._keeper)
-        poll = select.poll()
-        poll.register(self._ours, 0)
-        hung_up = bool(poll.poll(0))
-        self._keeper = self._open_keeper()
-        if claimed and not hung_up:
-            fcntl.ioctl(self._keeper, termios.TIOCEXCL)
-        return not hung_up
-
-    def read(self) -> bytes:
-        try:
-            return os.read(self._ours, _READ_SIZE)
-        except OSError:
-            return b""
-
-    def write(self, data: bytes, now: float) -> None:
-        """Send; the controller does nothing else until the host took it, or the firmware gives up."""
-        self._unsent += data
-        self.flush(now)
-
-    def flush(self, now: float) -> None:
-        """Go on with what the terminal did not take yet."""
-        try:
-            while self._unsent:
-                del self._unsent[: os.write(self._ours, self._unsent)]
-                self.gives_up_at = None
-        except OSError:
-            if self.gives_up_at is None:
-                self.gives_up_at = now + _SEND_TIMEOUT_S
-            elif self.gives_up_at <= now:
-                self._unsent.clear()
-                self.gives_up_at = None
-
-
-def _watch_closes(path: str) -> int:
-    """A descriptor that is readable after a close by one who could write; -1 where there is no inotify."""
-    try:
-        libc = ctypes.CDLL(None)
-        watch = int(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
-        if watch >= 0:
-            libc.inotify_add_watch(watch, os.fsencode(path), _IN_CLOSE_WRITE)
-    except (OSError, AttributeError):
-        return -1
-    return watch
-
-
-def _drain(fd: int) -> bool:
-    """Read all there is; whether there was anything."""
-    found = False
-    with suppress(BlockingIOError):
-        while os.read(fd, _READ_SIZE):
-            found = True
-    return found
-
-
-def _make_link(target: str, link: str) -> None:
-    """Point `link` at `target` in one step; an older link is replaced, anything else left alone."""
-    if os.path.lexists(link) and not os.path.islink(link):
-        raise ValueError(f"{link} exists and is not a symbolic link")
-    new = f"{link}.{os.getpid()}.new"
-    os.symlink(target, new)
-    os.replace(new, link)
-
-
-def _remove_link(target: str, link: str) -> None:
-    with suppress(OSError):  # somebody else's by now, or gone
-        if os.readlink(link) == target:
-            os.unlink(link)
-
-
-def _read_eeprom(path: str, channels: int) -> list[int]:
-    """The targets in microsteps that a file holds; zeros for a file or a channel that is not there."""
-    try:
-        cells = json.loads(read_regular_file(path, _MAX_EEPROM).decode("ascii"))
-    except FileNotFoundError:
-        cells = []
-    except ValueError:
-        cells = None
-    if not isinstance(cells, list) or any(type(cell) is not int for cell in cells):
-        raise ValueError(f"{path} is no EEPROM: a JSON list of microsteps is needed, like [8000, -160]")
-    return (cells + [0] * channels)[:channels]
-
-
-def _write_eeprom(path: str, cells: list[int]) -> None:
-    """Replace the file in one step: whenever the process is killed, the old targets are there, or the new."""
-    new = f"{path}.new"
-    with open(new, "w", encoding="ascii") as file:
-        json.dump(cells, file)
-    os.replace(new, path)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command line: serve a controller, its port on the first line of stdout, until SIGINT or SIGTERM."""
-    import argparse
-
-    parser = argparse.ArgumentParser(
-        prog="python -m indi_multifocus.simulator",
-        description="A simulated focus controller on a pseudo-terminal. Prints the port to open.",
-    )
-    add = parser.add_argument
-    add("--generation", type=int, choices=sorted(BUILDS), default=2, help="of the firmware (default 2)")
-    add("--channels", type=int, default=2, metavar="N", help=f"1 to {MAX_CHANNELS} (default 2)")
-    add("--link", metavar="PATH", help="a symbolic link to make to the port")
-    add("--speed", type=float, default=1.0, metavar="X", help="of the motors, in real ones (default 1)")
-    add("--baud-pacing", action="store_true", help="let replies arrive at 9600 baud")
-    add("--eeprom", metavar="FILE", help="keep the targets here over a restart")
-    add("--probe", type=_probe, action="append", default=[], metavar="ADDRESS=CELSIUS", help="a thermometer")
-    options = parser.parse_args(arguments)
-
-    ends = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    # Blocked before the thread starts, so that it inherits this and sigwait gets them.
-    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
-    try:
-        simulator = Simulator(
-            generation=options.generation,
-            channels=options.channels,
-            speed=options.speed,
-            baud_pacing=options.baud_pacing,
-            eeprom=options.eeprom,
-            link=options.link,
-            probes=dict(options.probe),
-        )
-        simulator.start()
-    except (ValueError, OSError) as error:
-        print(f"simulator: {error}", file=sys.stderr)
-        return 1
-    try:
-        print(simulator.port, flush=True)
-        signal.sigwait(ends)
-    finally:
-        simulator.close()
-    return 0
-
-
-def _probe(text: str) -> tuple[str, float]:
-    address, _, celsius = text.partition("=")
-    return address, float(celsius)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1194,7 +1194,7 @@ def test_traffic_is_traced_when_it_is_wanted_and_only_then(box: Box) -> None:
         assert any(line.startswith("< b'$\\r\\n") for line in box.traffic)
 
 
-@pytest.mark.parametrize("broken", ["_plan_poll", "_take_snapshot"])
+@pytest.mark.parametrize("broken", ["_take_status", "_take_snapshot"])
 def test_an_error_of_our_own_stops_what_moves_and_is_reported(
     box: Box, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: str
 ) -> None:
@@ -1203,7 +1203,7 @@ def test_an_error_of_our_own_stops_what_moves_and_is_reported(
         box.controller.move(1, 5000)
         eventually(lambda: simulator.position(1) > 2, "the move")
 
-        def fail(*_: object) -> None:
+        def fail(*_: object, **__: object) -> None:
             raise ZeroDivisionError("a bug")
 
         monkeypatch.setattr(PollThread, broken, fail)

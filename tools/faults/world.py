@@ -31,7 +31,8 @@ from indi_multifocus.controller.port import PortError
 from indi_multifocus.driver import Driver
 from indi_multifocus.settings import files, remembered_position
 from indi_multifocus.settings.driver_settings import WHOLE_RANGE, Settings
-from indi_multifocus.simulation.firmware import BITS_PER_BYTE, BUILDS, Firmware, Motor
+from indi_multifocus.simulation.firmware import BITS_PER_BYTE, BUILDS, Firmware
+from indi_multifocus.simulation.motor import Motor
 
 from .disk import Disk, Writer
 from .view import View
