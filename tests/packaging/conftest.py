@@ -6,15 +6,21 @@ Tests marked `packages` are run by `make test-packages` alone: they build, insta
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from debian import Debian
 from installed import Processes, Site, make, needs, rpm
 
 from indi_multifocus.simulator import Simulator
+
+CODENAME = re.compile(r"^VERSION_CODENAME=(\w+)$", re.MULTILINE)
 
 
 @pytest.fixture
@@ -68,3 +74,21 @@ def installed(rpms: Path, tmp_path: Path) -> Path:
     done = rpm(root, "--install", *sorted(rpms.glob("*.noarch.rpm")))
     assert done.returncode == 0, done.stderr
     return root
+
+
+@pytest.fixture(scope="module")
+def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Debian]:
+    """A fresh one of this machine's release, with nothing but what every Debian has."""
+    needs("debootstrap", "unshare", root=True)
+    release = CODENAME.search(Path("/etc/os-release").read_text())
+    if release is None or not Path("/etc/debian_version").exists():
+        pytest.skip("this is no Debian")
+    folder = tmp_path_factory.mktemp("debian") / "root"
+    log = folder.with_name("log")
+    try:
+        with open(log, "wb") as output:
+            made = Debian(folder, release[1], output)
+    except subprocess.CalledProcessError:
+        pytest.skip(f"debootstrap: {log.read_text()[-300:]}")
+    yield made
+    shutil.rmtree(folder)

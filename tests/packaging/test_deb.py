@@ -7,23 +7,20 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from debian import Debian
-from installed import PROJECT, needs, run
+from installed import PORT, PROJECT, drive, needs, packages, run
 from ports import free_port
-from support import FocuserClient, eventually
+from waiting import eventually
 
 import indi_multifocus
 from indi_multifocus.simulator import Simulator
 
 pytestmark = [pytest.mark.packages, pytest.mark.timeout(900)]
 
-ABSOLUTE = "ABS_FOCUS_POSITION"
 NAMES = ("indi-multifocus", "focus", "focusd")
-CODENAME = re.compile(r"^VERSION_CODENAME=(\w+)$", re.MULTILINE)
 
 
 def build(folder: Path, revision: int) -> Path:
@@ -41,32 +38,10 @@ def debs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("debs"), 1)
 
 
-@pytest.fixture(scope="module")
-def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Debian]:
-    """A fresh one of this machine's release, with nothing but what every Debian has."""
-    needs("debootstrap", "unshare", root=True)
-    release = CODENAME.search(Path("/etc/os-release").read_text())
-    if release is None or not Path("/etc/debian_version").exists():
-        pytest.skip("this is no Debian")
-    folder = tmp_path_factory.mktemp("debian") / "root"
-    log = folder.with_name("log")
-    try:
-        with open(log, "wb") as output:
-            made = Debian(folder, release[1], output)
-    except subprocess.CalledProcessError:
-        pytest.skip(f"debootstrap: {log.read_text()[-300:]}")
-    yield made
-    shutil.rmtree(folder)
-
-
 def copy(debs: Path, debian: Debian) -> list[str]:
     """Put the packages there; their names, the driver's first."""
     shutil.copytree(debs, debian.folder / "tmp/debs", dirs_exist_ok=True)
     return [f"/tmp/debs/{next(debs.glob(f'{name}_*.deb')).name}" for name in NAMES]
-
-
-def packages(debian: Debian) -> set[str]:
-    return set(debian.must("dpkg-query", "-W", "-f", "${db:Status-Abbrev}${Package}\n").splitlines())
 
 
 def test_lintian_finds_no_errors(debs: Path) -> None:
@@ -89,23 +64,7 @@ def test_the_driver_needs_nothing_but_python_and_pyserial(debs: Path, debian: De
     assert needed - python == {"ii python3-serial"}
     debian.must("python3", "-c", "import json, serial")
     assert debian.run("python3", "-c", "import msgspec").returncode == 1
-    with Simulator(speed=20.0) as simulator:
-        process = subprocess.Popen(
-            debian.command("indi_multifocus"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        client = FocuserClient(process.stdout.fileno(), process.stdin.fileno())
-        client.get_properties()
-        client.wait(lambda: client.property("MultiFocus 2", "DEVICE_PORT"), "the channels")
-        client.set_port(simulator.port)
-        client.connect(2)
-        client.move(2, 300)
-        client.wait(lambda: client.value("MultiFocus 2", ABSOLUTE, "FOCUS_ABSOLUTE_POSITION") == "300", "the arrival")
-        client.wait_state("MultiFocus 2", ABSOLUTE, "Ok")
-        assert simulator.position(2) == 300
-        _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (0, b"")
+    drive(debian)
     debian.must("apt-get", "-q", "-y", "purge", "indi-multifocus")
     assert packages(debian) == needed
     assert {name for name in debian.files() - files if "multifocus" in name} == set()
@@ -114,13 +73,13 @@ def test_the_driver_needs_nothing_but_python_and_pyserial(debs: Path, debian: De
 def test_focusd_says_what_pip_has_to_bring_and_then_moves_a_focuser(debs: Path, debian: Debian) -> None:
     debian.install(*copy(debs, debian), recommended=False)
     debian.install("python3-pip")
-    with Simulator(speed=20.0) as simulator:
+    with Simulator(speed=20.0, link=debian.folder / PORT[1:]) as simulator:
         pyro_port = free_port()
         daemon = {"name": "site_daemon", "host": "127.0.0.1", "port": pyro_port}
         site = {**json.loads((PROJECT / "test.json").read_text()), "daemon": "site", "indi_port": free_port()}
         etc = debian.folder / "etc/focusd"
         (etc / "registry.json").write_text(json.dumps({"daemons": {"site": daemon}}))
-        (etc / "site.json").write_text(json.dumps({**site, "serial_port": simulator.port}))
+        (etc / "site.json").write_text(json.dumps({**site, "serial_port": PORT}))
         told = debian.run("focusd", "/etc/focusd/site.json").stdout
         command = re.search(r"`(/usr/bin/python3 -m pip install [^`]+)`", told)
         assert command is not None, told

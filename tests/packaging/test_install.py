@@ -6,6 +6,7 @@ from __future__ import annotations
 import marshal
 import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib.util import cache_from_source
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from installed import PROJECT, Processes, Site, environment, listens, make, needs, run, until
+from debian import Debian
+from installed import PROJECT, Processes, Site, drive, environment, listens, make, needs, packages, run, until
 from ports import free_port
 
 import indi_multifocus
@@ -25,6 +27,17 @@ COMMANDS = ("indi_multifocus", "focusd", "focus")
 
 def files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+
+
+def copy_project(folder: Path) -> None:
+    """What a git clone of it would have, with what is not committed yet."""
+    done = run(["git", "-C", PROJECT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+    if done.returncode:
+        pytest.skip("this is no git clone")
+    for name in filter(None, done.stdout.split("\0")):
+        if (PROJECT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PROJECT / name, folder / name)
 
 
 def install(folder: Path, *targets: str, prefix: str = "/usr/local") -> None:
@@ -144,6 +157,27 @@ def test_make_install_says_who_may_write_there(tmp_path: Path) -> None:
     assert b"cannot be written: run it as root, as by 'sudo make install'" in done.stderr
 
 
+@pytest.mark.packages
+@pytest.mark.timeout(900)
+def test_make_install_gives_a_driver_that_needs_nothing_but_python_and_pyserial(debian: Debian) -> None:
+    """In a root that has nothing else but make, which is no part of it."""
+    debian.install("python3", "make")
+    without = packages(debian)
+    debian.install("python3-serial")
+    assert packages(debian) - without == {"ii python3-serial"}
+    copy_project(debian.folder / "root/clone")
+    files = debian.files()
+    said = debian.must("make", "install", cwd="/root/clone")
+    assert "installed for /usr/bin/python3" in said
+    assert "missing: pyserial" not in said
+    debian.must("rm", "-r", "/root/clone")
+    assert debian.run("python3", "-c", "import serial, msgspec").stdout.endswith("No module named 'msgspec'\n")
+    drive(debian)
+    copy_project(debian.folder / "root/clone")
+    debian.must("make", "uninstall", cwd="/root/clone")
+    assert {name for name in debian.files() - files if "focus" in name} == set()
+
+
 def complete(*words: str) -> list[str]:
     """What Tab offers after these words, with this project's `focus`."""
     command = [str(PROJECT / "focus"), *words]
@@ -175,13 +209,7 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty virtual environment into which the source distribution was installed."""
     folder = tmp_path_factory.mktemp("venv")
     copy = folder / "clone"
-    done = run(["git", "-C", PROJECT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"])
-    if done.returncode:
-        pytest.skip("this is no git clone")
-    for name in filter(None, done.stdout.split("\0")):
-        if (PROJECT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            (copy / name).write_bytes((PROJECT / name).read_bytes())
+    copy_project(copy)
     make_sdist = "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])"
     done = run([sys.executable, "-c", make_sdist, folder], cwd=copy)
     if "No module named 'setuptools'" in done.stderr:

@@ -17,11 +17,17 @@ from pathlib import Path
 from typing import Any, Callable, TypeVar
 
 import pytest
+from debian import Debian
 from ports import free_port
+from support import FocuserClient
 from waiting import eventually
+
+from indi_multifocus.simulator import Simulator
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 45.0
+PORT = "/tmp/focuser"
+"""Of a simulated controller, for those who live in a Debian of their own."""
 T = TypeVar("T")
 
 
@@ -130,6 +136,33 @@ class Site:
         documented = json.loads((PROJECT / "test.json").read_text())
         settings = {"daemon": "site", "serial_port": serial_port, "moving_loop_delay": 0.1, **settings}
         self.config.write_text(json.dumps({**documented, **settings}))
+
+
+def packages(debian: Debian) -> set[str]:
+    """What is installed there, each with its state."""
+    return set(debian.must("dpkg-query", "-W", "-f", "${db:Status-Abbrev}${Package}\n").splitlines())
+
+
+def drive(debian: Debian) -> None:
+    """The driver that is installed there serves a controller to an INDI client, moves a focuser, and ends with it."""
+    with Simulator(speed=20.0, link=debian.folder / PORT[1:]) as simulator:
+        process = subprocess.Popen(
+            debian.command("indi_multifocus"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        client = FocuserClient(process.stdout.fileno(), process.stdin.fileno())
+        client.get_properties()
+        client.wait(lambda: client.property("MultiFocus 2", "DEVICE_PORT"), "the channels")
+        client.set_port(PORT)
+        client.connect(2)
+        client.move(2, 300)
+        position = ("MultiFocus 2", "ABS_FOCUS_POSITION")
+        client.wait(lambda: client.value(*position, "FOCUS_ABSOLUTE_POSITION") == "300", "the arrival")
+        client.wait_state(*position, "Ok")
+        assert simulator.position(2) == 300
+        _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, b"")
 
 
 def rpm(root: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
