@@ -95,7 +95,10 @@ if ! pip install --no-deps --only-binary :all: pyindi-client 2>/dev/null; then
     say "there is no wheel of pyindi-client for $("$PYTHON" -V) on $(uname -m): it is compiled"
     # shellcheck disable=SC2046
     install $(missing_to_compile)
-    pip install --no-deps pyindi-client
+    if ! pip install --no-deps pyindi-client; then
+        say "it does not compile, as with libindi 1.9.9: docs/systems.md says for which systems there is a wheel"
+        exit 1
+    fi
 fi
 touch "$READY"
 say "done"
