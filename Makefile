@@ -9,7 +9,7 @@ SOURCES := $(wildcard indi_multifocus focus_cli packaging/python/warwick packagi
 
 .DEFAULT_GOAL := help
 # docs is also a folder.
-.PHONY: help run test coverage test-packages test-pythons test-systems test-kstars kstars-is-there rehearse pictures bench docs faults soak fuzz lint clean setup
+.PHONY: help run test coverage test-packages test-pythons test-systems test-kstars kstars-is-there rehearse pictures pictures-focus bench docs faults soak fuzz lint clean setup
 
 help: ## show this list
 	@echo "make run    serve a simulated controller by INDI on port 7624 and by focusd, until Ctrl-C"
@@ -35,7 +35,8 @@ help: ## show this list
 	@echo "make rpm        the five rpm packages, into dist"
 	@echo "make test-kstars   a real KStars uses the driver, in a virtual display (installs KStars)"
 	@echo "make rehearse      its Ekos focuses a simulated telescope (REHEARSE='abort cable', or all, for more than that)"
-	@echo "make pictures      the pictures of docs/images, by both"
+	@echo "make pictures      the pictures of docs/images, by both and by make pictures-focus"
+	@echo "make pictures-focus   those of 'focus watch' and 'focus log --plot', from twenty minutes of simulated focusing"
 	@echo "make clean  remove .venv and whatever else was made here"
 
 run: $(READY)
@@ -95,9 +96,13 @@ test-kstars: $(KSTARS) ## exit status 1 when KStars does not use the driver as i
 rehearse: $(KSTARS) ## exit status 1 when an autofocus does not converge
 	$(BIN)/python -m tools.rehearse $(REHEARSE)
 
-pictures: $(KSTARS) ## of KStars and Ekos, into docs/images
+pictures: $(KSTARS) pictures-focus ## into docs/images
 	$(BIN)/python tests/kstars/run_kstars.py docs/images
 	$(BIN)/python -m tools.rehearse --pictures docs/images converge
+
+pictures-focus: $(READY)
+	@$(BIN)/python -c "import matplotlib" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[plot]"
+	$(BIN)/python -m tools.evening docs/images
 
 kstars-is-there: $(READY)
 	@for program in kstars Xvfb xdotool import dbus-daemon; do command -v $$program >/dev/null || missing=1; done; \

@@ -83,7 +83,7 @@ def draw(changes: Sequence[Change], path: str) -> list[str]:
         import matplotlib
 
         matplotlib.use("Agg")
-        from matplotlib import pyplot
+        from matplotlib import dates, pyplot
     except ImportError:
         needed = f"{os.path.basename(sys.executable)} -m pip install matplotlib"
         raise CommandError(f"log --plot needs the Python package matplotlib: {needed}") from None
@@ -112,7 +112,7 @@ def draw(changes: Sequence[Change], path: str) -> list[str]:
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:
             axes.legend()
-    figure.autofmt_xdate()
+    over_time.xaxis.set_major_formatter(dates.ConciseDateFormatter(over_time.xaxis.get_major_locator()))
     try:
         figure.savefig(path)
     except (OSError, ValueError) as error:  # ValueError: a kind of picture that it does not know
