@@ -29,9 +29,10 @@ def children(pid: int) -> dict[int, str]:
     """The processes below `pid`, at any depth, with their command lines."""
     found: dict[int, str] = {}
     with contextlib.suppress(OSError):
-        for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
-            found[child] = Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ")
-            found.update(children(child))
+        for path in Path(f"/proc/{pid}/task").glob("*/children"):  # focusd starts indiserver in a thread
+            for child in map(int, path.read_text().split()):
+                found[child] = Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ")
+                found.update(children(child))
     return found
 
 
@@ -158,7 +159,7 @@ def test_it_ends_in_order_when_told_and_leaves_nothing_behind(indi_port: int, nu
     with launched(indi_port) as launcher:
         launcher.wait_for("Focusers: ")
         below = children(launcher.process.pid)
-        assert len(below) == 4  # simulator, indiserver, driver, focusd
+        assert len(below) == 3  # focusd, indiserver, driver
         launcher.process.send_signal(number)
         assert launcher.ended() == 0
         assert not any(map(is_running, below))
@@ -189,7 +190,7 @@ def test_it_ends_with_the_make_that_started_it(indi_port: int) -> None:
                 assert time.monotonic() < end, log.read_text()
                 time.sleep(0.02)
             below = children(make.pid)
-            assert len(below) == 5
+            assert len(below) == 4
         finally:
             make.kill()
             make.wait(DEADLINE_S)
@@ -198,11 +199,7 @@ def test_it_ends_with_the_make_that_started_it(indi_port: int) -> None:
 
 @pytest.mark.parametrize(
     ("process", "named"),
-    [
-        ("indi_multifocus.simulator", "the simulated controller"),
-        ("indiserver -r", "indiserver"),
-        ("bin/indi_multifocus", "the driver indi_multifocus"),
-    ],
+    [("focusd /", "focusd"), ("indiserver -p", "indiserver"), ("-m indi_multifocus", "the driver indi_multifocus")],
 )
 def test_when_a_process_dies_it_says_which_and_ends_the_others(indi_port: int, process: str, named: str) -> None:
     with launched(indi_port) as launcher:
@@ -214,11 +211,12 @@ def test_when_a_process_dies_it_says_which_and_ends_the_others(indi_port: int, p
         assert not any(map(is_running, below))
 
 
-def test_a_driver_that_hangs_is_ended_too(indi_port: int) -> None:
+@pytest.mark.parametrize("process", ["-m indi_multifocus", "focusd /"])
+def test_a_process_that_hangs_is_ended_too(indi_port: int, process: str) -> None:
     with launched(indi_port) as launcher:
         launcher.wait_for("Focusers: ")
         below = children(launcher.process.pid)
-        os.kill(launcher.child("bin/indi_multifocus"), signal.SIGSTOP)
+        os.kill(launcher.child(process), signal.SIGSTOP)
         launcher.process.send_signal(signal.SIGINT)
         assert launcher.ended() == 0
         assert not any(map(is_running, below))
@@ -269,6 +267,6 @@ def test_it_serves_a_real_port_with_the_settings_of_its_user(indi_port: int, tmp
                 launcher.wait_for(f"Serving the controller on {port} by INDI")
                 shown = indi(indi_port, "indi_getprop", "MultiFocus 2.DEVICE_PORT.PORT")
                 assert shown == f"MultiFocus 2.DEVICE_PORT.PORT={port}\n"
-                assert len(children(launcher.process.pid)) == 3  # no simulator
+                assert len(children(launcher.process.pid)) == 3
         finally:
             simulator.terminate()
