@@ -100,7 +100,7 @@ def test_a_full_disk_costs_a_message_and_what_was_saved_stays(home: Path, simula
         saved = state_file(home, 1)
         before = saved.read_bytes()
         room = resource.prlimit(process, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-        since = len(client.said)
+        since = len(client.received)
         client.move_and_wait(1, 110)
         assert "File too large" in client.wait_message("[WARNING] cannot write", since, ONE)
         refused = client.ask(ONE, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 900})
@@ -146,7 +146,7 @@ def test_a_driver_that_was_stopped_in_mid_move_finds_the_arrival_and_believes_it
     with Simulator(baud_pacing=line == "slow") as simulator:
         with connected(home, simulator, move_timeout=1.0) as driver:
             client, lines = driver.client, Lines(simulator)
-            since = len(client.said)
+            since = len(client.received)
             under_way(client, 60)
             driver.process.send_signal(signal.SIGSTOP)
             wakes_s = time.monotonic() + 1.5
@@ -279,7 +279,7 @@ def test_another_instrument_in_its_place_gets_no_orders_and_the_controller_is_fo
     with connected(home, simulator) as driver:
         client = driver.client
         client.move_and_wait(1, 20)
-        since = len(client.said)
+        since = len(client.received)
         simulator.pull_cable()
         client.wait_state(ONE, ABSOLUTE, "Alert")
         with Simulator(link=tmp_path / "focuser") as other:

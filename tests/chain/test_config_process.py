@@ -182,7 +182,7 @@ def test_that_there_is_no_network_address_is_a_setting_too(simulator: Simulator,
     with driver(simulator) as client:
         assert press(client, "CONFIG_SAVE").startswith("Ok")
         assert client.ask(ONE, "DEVICE_ADDRESS", {"ADDRESS": "mill", "PORT": "4001"}).state == "Ok"
-        since = len(client.said)
+        since = len(client.received)
         assert press(client, button).startswith("Ok")
         assert client.devices[ONE]["DEVICE_ADDRESS"].values == {"ADDRESS": "", "PORT": ""}
         assert not [text for text in client.messages(since) if "[ERROR]" in text]
@@ -403,9 +403,9 @@ def test_a_file_that_libindi_wrote_is_understood(simulator: Simulator, folder: P
             ("DEVICE_BAUD_RATE", {"57600": "On"}),
             ("CONFIG_PROCESS", {"CONFIG_SAVE": "On"}),
         ):
-            since = len(libindi.said)
+            since = len(libindi.received)
             libindi.new(LIBINDI, name, elements)
-            assert libindi.next_said(LIBINDI, name, since).state == "Ok"
+            assert libindi.next_set(LIBINDI, name, since).state == "Ok"
     file.write_text((folder / f"{LIBINDI}_config.xml").read_text().replace(LIBINDI, ONE))
     with driver() as client:
         assert client.value(ONE, "POLLING_PERIOD", "PERIOD_MS") == "250"

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from moonlite import Moonlite
-from support import ROOT, DriverInside, FocuserClient, IndiServer, Property, Said, environment, libindi
+from support import ROOT, DriverInside, FocuserClient, IndiServer, Property, Received, environment, libindi
 
 from indi_multifocus.settings.driver_settings import Probe, Settings
 from indi_multifocus.simulator import Simulator
@@ -212,7 +212,7 @@ SCENES = (
 
 @dataclass
 class Record:
-    """What one device said."""
+    """What one device sent."""
 
     device: str
     unconnected: dict[str, Property] = field(default_factory=dict)
@@ -220,7 +220,7 @@ class Record:
     network: dict[str, Property] = field(default_factory=dict)
     """What libindi's drivers define in place of some of these, when they are to connect by TCP."""
     connected: dict[str, Property] = field(default_factory=dict)
-    scenes: dict[str, list[Said]] = field(default_factory=dict)
+    scenes: dict[str, list[Received]] = field(default_factory=dict)
     before: dict[str, dict[str, str]] = field(default_factory=dict)
     """States before a scene."""
     after: dict[str, dict[str, Property]] = field(default_factory=dict)
@@ -228,31 +228,32 @@ class Record:
 
     def states(self, scene: str, name: str) -> list[str]:
         """The states that a property went through."""
-        said = [said.state for said in self.scenes[scene] if said.name == name and said.kind == "set"]
-        states = [state for state, _ in groupby(said)]
+        states = [answer.state for answer in self.scenes[scene] if answer.name == name and answer.kind == "set"]
+        states = [state for state, _ in groupby(states)]
         # What went before is told again: a position on the way; and by FocusLynx, whatever there is, with each poll.
         again = len(states) > 1 and states[0] == self.before[scene].get(name)
         return states[1:] if again and (states[0] == "Busy" or self.device == LYNX) else states
 
 
-def defined(said: list[Said], properties: Mapping[str, Property]) -> dict[str, Property]:
+def defined(received: list[Received], properties: Mapping[str, Property]) -> dict[str, Property]:
     """The properties that were defined by these messages, in their order, and as they were then."""
-    definitions = {message.name: message for message in said if message.kind == "def" and message.name in properties}
+    definitions = {message.name: message for message in received if message.kind == "def"}
     return {
         name: replace(copy.deepcopy(properties[name]), state=message.state, values=dict(message.values))
         for name, message in definitions.items()
+        if name in properties
     }
 
 
-def all_definitions(client: FocuserClient, device: str) -> list[Said]:
+def all_definitions(client: FocuserClient, device: str) -> list[Received]:
     """The definitions of a device that is not connected yet, in their order, which begins with CONNECTION.
 
     The client may have come in the midst of the first ones, so it waits for a row that has them all.
     """
 
-    def longest() -> list[Said]:
-        rows: list[list[Said]] = []
-        for message in client.said:
+    def longest() -> list[Received]:
+        rows: list[list[Received]] = []
+        for message in client.received:
             if message[:3] == ("def", device, "CONNECTION"):
                 rows.append([])
             if rows and message[:2] == ("def", device):
@@ -264,20 +265,21 @@ def all_definitions(client: FocuserClient, device: str) -> list[Said]:
 
 
 def settle(client: FocuserClient, device: str) -> None:
-    """Read until the device has said all that it has to say to what was sent before."""
-    since = len(client.said)
+    """Read until the device has answered all that was sent before."""
+    since = len(client.received)
     client.get_properties(device, "CONNECTION")
     client.wait(
-        lambda: any(said[:3] == ("def", device, "CONNECTION") for said in client.said[since:]), f"{device} to answer"
+        lambda: any(answer[:3] == ("def", device, "CONNECTION") for answer in client.received[since:]),
+        f"{device} to answer",
     )
 
 
 def ask(client: FocuserClient, device: str, name: str, values: Mapping[str, Any]) -> None:
     """Set it, and expect it to be done."""
     settle(client, device)
-    since = len(client.said)
+    since = len(client.received)
     client.new(device, name, values)
-    assert client.next_said(device, name, since).state == "Ok"
+    assert client.next_set(device, name, since).state == "Ok"
 
 
 def prepare(client: FocuserClient, device: str, simulator: Simulator, moonlite: Moonlite) -> None:
@@ -293,30 +295,30 @@ def prepare(client: FocuserClient, device: str, simulator: Simulator, moonlite: 
     ask(client, device, "POLLING_PERIOD", {"PERIOD_MS": 50})
 
 
-def play(client: FocuserClient, device: str, scene: Scene) -> list[Said] | None:
+def play(client: FocuserClient, device: str, scene: Scene) -> list[Received] | None:
     """Send the order and wait until it is done with; None where the device has no such property."""
     name, values = scene.order
     if any(client.property(device, needed) is None for needed in (name, scene.needs or name)):
         return None
     settle(client, device)
-    since = len(client.said)
+    since = len(client.received)
     client.new(device, name, values)
     last, state = scene.until
 
     def done() -> bool:
-        states = [said.state for said in client.said[since:] if said[1:3] == (device, last)]
+        states = [answer.state for answer in client.received[since:] if answer[1:3] == (device, last)]
         if scene.arrives not in ("", client.value(device, ABSOLUTE, "FOCUS_ABSOLUTE_POSITION")):
             return False
         return bool(states) and states[-1] in ((state,) if state else ("Ok", "Alert"))
 
     client.wait(done, f"{device} to be done with {scene.name}")
     settle(client, device)
-    return [said for said in client.said[since:] if said.device == device]
+    return [answer for answer in client.received[since:] if answer.device == device]
 
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
-    """What all said."""
+    """What each device sent."""
     if libindi() < (1, 9):
         pytest.skip("the tables are about the drivers of libindi 1.9 and 2")
     found: dict[str, Record] = {}
@@ -336,18 +338,20 @@ def record(client: FocuserClient, device: str, simulator: Simulator, moonlite: M
     client.wait(lambda: client.property(device, "DEVICE_PORT_SCAN"), f"{device} to be defined")
     there.unconnected = defined(all_definitions(client, device), client.devices[device])
     settle(client, device)
-    since = len(client.said)
+    since = len(client.received)
     prepare(client, device, simulator, moonlite)
     if device == MOONLITE:
-        there.network = defined([said for said in client.said[since:] if said.device == device], client.devices[device])
-    since = len(client.said)
+        there.network = defined(
+            [answer for answer in client.received[since:] if answer.device == device], client.devices[device]
+        )
+    since = len(client.received)
     there.before["connect"] = {}
     connecting = play(client, device, Scene("connect", ("CONNECTION", {"CONNECT": "On"}), ("CONNECTION", "Ok"), ()))
     assert connecting is not None
     there.scenes["connect"] = connecting
     client.wait(lambda: client.property(device, "Goto"), f"{device} to define what it offers")
     settle(client, device)
-    offered = defined([said for said in client.said[since:] if said.device == device], client.devices[device])
+    offered = defined([answer for answer in client.received[since:] if answer.device == device], client.devices[device])
     there.connected = {
         name: offered[name] for name in offered if name not in there.unconnected and name not in there.network
     }
@@ -355,9 +359,9 @@ def record(client: FocuserClient, device: str, simulator: Simulator, moonlite: M
         ask(client, device, "DELAY", {"DELAY_VALUE": 0})
     for scene in SCENES:
         there.before[scene.name] = {name: found.state for name, found in client.devices[device].items()}
-        said = play(client, device, scene)
-        if said is not None:
-            there.scenes[scene.name] = said
+        received = play(client, device, scene)
+        if received is not None:
+            there.scenes[scene.name] = received
             there.after[scene.name] = copy.deepcopy(client.devices[device])
     return there
 
@@ -481,7 +485,7 @@ def test_every_order_was_played_to_us_and_to_one_of_them(records: dict[str, Reco
 def test_what_is_refused_changes_no_value_and_is_told_as_an_error(records: dict[str, Record], device: str) -> None:
     there = records[device]
     for scene in ("too far", "too far by steps"):
-        assert [said.message[:8] for said in there.scenes[scene] if said.message] == ["[ERROR] "]
+        assert [answer.message[:8] for answer in there.scenes[scene] if answer.message] == ["[ERROR] "]
         assert there.after[scene][ABSOLUTE].values == {"FOCUS_ABSOLUTE_POSITION": "700"}
     for scene in ("too far by steps",):
         assert float(there.after[scene][RELATIVE].values["FOCUS_RELATIVE_POSITION"]) == 100
@@ -517,9 +521,9 @@ def test_a_preset_that_is_gone_to_stays_chosen(records: dict[str, Record], devic
 @pytest.mark.parametrize("device", [OURS, *THEIRS])
 def test_a_connection_is_told_first_and_then_what_it_gives(records: dict[str, Record], device: str) -> None:
     told = records[device].scenes["connect"]
-    connected = next(at for at, said in enumerate(told) if said[:4] == ("set", device, "CONNECTION", "Ok"))
-    assert [said for said in told[:connected] if said.kind == "def"] == []
-    assert {said.name for said in told[connected:] if said.kind == "def"} >= set(records[device].connected)
+    connected = next(at for at, answer in enumerate(told) if answer[:4] == ("set", device, "CONNECTION", "Ok"))
+    assert [answer for answer in told[:connected] if answer.kind == "def"] == []
+    assert {answer.name for answer in told[connected:] if answer.kind == "def"} >= set(records[device].connected)
 
 
 @pytest.mark.parametrize("device", THEIRS)
@@ -527,9 +531,9 @@ def test_a_disconnection_is_told_first_and_then_takes_back_what_the_connection_g
     records: dict[str, Record], device: str
 ) -> None:
     for who in (OURS, device):
-        said = [(message.kind, message.name) for message in records[who].scenes["disconnect"]]
-        there = [name for kind, name in said if kind == "del" and name in records[OURS].connected]
-        assert said.index(("set", "CONNECTION")) < said.index(("del", there[0]))
+        sent = [(message.kind, message.name) for message in records[who].scenes["disconnect"]]
+        there = [name for kind, name in sent if kind == "del" and name in records[OURS].connected]
+        assert sent.index(("set", "CONNECTION")) < sent.index(("del", there[0]))
         assert there == [name for name in records[who].connected if name in there]
         assert set(there) == set(records[OURS].connected) & set(records[who].connected)
 

@@ -108,7 +108,7 @@ def test_a_sync_that_cannot_be_kept_is_not_ok(home: Path, extra: dict[str, str],
             fill_disk(driver.process.pid)
         else:
             machine.switch("broken", True)
-        since = len(client.said)
+        since = len(client.received)
         assert answer(client, SYNC, {"FOCUS_SYNC_VALUE": 700}) == "Alert"
         client.wait_message("[ERROR]", since, ONE)
         shown = client.state(ONE, ABSOLUTE), client.position(1)
@@ -137,7 +137,7 @@ def test_a_move_that_could_not_be_written_down_is_told_and_no_arrival_after_a_po
         client.connect(1)
         client.move_and_wait(1, 20)
         fill_disk(driver.process.pid)
-        since = len(client.said)
+        since = len(client.received)
         client.move(1, FAR)
         client.wait(
             lambda: [text for text in client.messages(since, ONE) if "[DEBUG]" not in text], "a message", PROMPT_S

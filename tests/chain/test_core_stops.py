@@ -129,12 +129,12 @@ def test_a_controller_that_says_nothing_sensible_is_told_to_stop_at_once(
             lines = Lines(simulator)
             fault(simulator, True)
             eventually(lambda: lines.polls() > 2 or what == "says nothing", "the driver to notice")  # noqa: B023
-            since = len(client.said)
+            since = len(client.received)
             abort(client)
             eventually(lambda: b"1S" in lines(), f"the stop of a controller that {what}", PROMPT_S)  # noqa: B023
             fault(simulator, False)
             client.wait(
-                lambda: any(said[1:4] == (ONE, ABORT, "Ok") for said in client.said[since:]),  # noqa: B023
+                lambda: any(answer[1:4] == (ONE, ABORT, "Ok") for answer in client.received[since:]),  # noqa: B023
                 "the end of the abort",
             )
             client.wait(lambda: client.value(ONE, "FOCUS_LINK", "LINK") == "Ok", "the link to be back")
@@ -217,7 +217,7 @@ def test_a_slow_disk_delays_neither_a_move_nor_a_stop(
         client.connect(1, 2)
         set_out(client, simulator, 2)
         machine.switch("slow", True)
-        since = len(client.said)
+        since = len(client.received)
         client.new(ONE, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 500})
         machine.wait_for_fsync()
         lines = Lines(simulator)
@@ -226,7 +226,7 @@ def test_a_slow_disk_delays_neither_a_move_nor_a_stop(
         set_out(client, simulator, 2)
         client.settle(ONE)
         synced = (ONE, "FOCUS_SYNC", "Ok")
-        assert not any(said[1:4] == synced for said in client.said[since:]), "it is not on the disk"
+        assert not any(answer[1:4] == synced for answer in client.received[since:]), "it is not on the disk"
         machine.switch("slow", False)
-        client.wait(lambda: any(said[1:4] == synced for said in client.said[since:]), "the answer to the sync")
+        client.wait(lambda: any(answer[1:4] == synced for answer in client.received[since:]), "the answer to the sync")
         client.wait(lambda: client.position(1) == 500, "the new name of the place")

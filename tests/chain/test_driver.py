@@ -92,9 +92,9 @@ def under_way(client: FocuserClient, channel: int, position: int) -> None:
 def states(client: FocuserClient, device: str, name: str, since: int = 0) -> list[str]:
     """The states that a property was set to, repetitions left out."""
     found: list[str] = []
-    for said in client.said[since:]:
-        if said[:3] == ("set", device, name) and found[-1:] != [said.state]:
-            found.append(said.state)
+    for answer in client.received[since:]:
+        if answer[:3] == ("set", device, name) and found[-1:] != [answer.state]:
+            found.append(answer.state)
     return found
 
 
@@ -188,10 +188,10 @@ def test_definitions_are_given_again_of_all_of_one_device_or_of_one_property() -
         every = {(device, name) for device, properties in client.devices.items() for name in properties}
         for device, name in (("", ""), (TWO, ""), (ONE, "FOCUS_MAX"), (TWO, "NOT_THERE"), ("Nobody", "")):
             client.settle(ONE)
-            since = len(client.said)
+            since = len(client.received)
             client.get_properties(device, name)
             client.settle(ONE)
-            told = [said[1:3] for said in client.said[since:]]
+            told = [answer[1:3] for answer in client.received[since:]]
             wanted = {(of, which) for of, which in every if device in ("", of) and name in ("", which)}
             assert sorted(told) == sorted(wanted)
 
@@ -260,9 +260,7 @@ def test_disconnecting_while_it_connects_ends_disconnected() -> None:
         client.connect(1)
 
 
-def test_who_sees_the_last_channel_idle_can_connect_another_driver_at_once(
-    home: Path, disk: threading.Event
-) -> None:
+def test_who_sees_the_last_channel_idle_can_connect_another_driver_at_once(home: Path, disk: threading.Event) -> None:
     """Also with a disk that takes its time."""
     with bench(channels=[1, 2]) as (simulator, client), DriverInside(SETTINGS) as other:
         other.set_port(simulator.port)
@@ -413,7 +411,7 @@ def test_nine_channels_are_nine_focusers() -> None:
 def test_what_is_asked_of_a_channel_that_is_not_connected_is_refused_with_the_way_to_connect() -> None:
     with bench(channels=[2]) as (simulator, client):
         lines = Lines(simulator)
-        since = len(client.said)
+        since = len(client.received)
         client.new(ONE, ABSOLUTE, {"FOCUS_ABSOLUTE_POSITION": 100}, "Number")
         client.new(ONE, "FOCUS_ABORT_MOTION", {"ABORT": "On"}, "Switch")
         client.settle(ONE)
@@ -447,7 +445,7 @@ def test_what_is_one_for_all_channels_is_refused_on_all_and_who_asked_is_told_wh
     name: str, kind: str, values: dict[str, str]
 ) -> None:
     with bench(channels=[1]) as (_, client):
-        since = len(client.said)
+        since = len(client.received)
         answer = client.ask(ONE, name, values, kind)
         client.settle(TWO)
         assert (answer.state, client.state(TWO, name)) == ("Alert", "Alert")
@@ -481,20 +479,22 @@ def test_both_channels_move_at_the_same_time_and_independently(generation: int) 
 @pytest.mark.parametrize("position", [300, -300])
 def test_a_move_is_busy_until_it_arrives_and_then_ok(generation: int, position: int) -> None:
     with bench(generation=generation, speed=10) as (simulator, client):
-        since = len(client.said)
+        since = len(client.received)
         client.move_and_wait(1, position)
         assert states(client, ONE, ABSOLUTE, since) == ["Busy", "Ok"]
-        shown = [float(one(dict(said.values))) for said in client.said[since:] if said[1:3] == (ONE, ABSOLUTE)]
+        shown = [
+            float(one(dict(answer.values))) for answer in client.received[since:] if answer[1:3] == (ONE, ABSOLUTE)
+        ]
         assert shown == sorted(shown, reverse=position < 0)
         assert shown[-1] == position == simulator.position(1)
-        of_the_end = [said for said in client.said[since:] if said[1:4] == (ONE, ABSOLUTE, "Ok")]
-        assert {float(one(dict(said.values))) for said in of_the_end} == {position}
+        of_the_end = [answer for answer in client.received[since:] if answer[1:4] == (ONE, ABSOLUTE, "Ok")]
+        assert {float(one(dict(answer.values))) for answer in of_the_end} == {position}
         assert client.state(TWO, ABSOLUTE) == "Ok"
 
 
 def test_a_move_to_where_it_is_is_busy_and_ok_too() -> None:
     with bench() as (simulator, client):
-        since = len(client.said)
+        since = len(client.received)
         client.move_and_wait(1, 0)
         assert states(client, ONE, ABSOLUTE, since) == ["Busy", "Ok"]
         assert simulator.standstill(1) == 0
@@ -503,7 +503,7 @@ def test_a_move_to_where_it_is_is_busy_and_ok_too() -> None:
 def test_a_move_that_is_not_sent_yet_is_busy_whatever_else_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
     with bench() as (_, client):
         under_way(client, 2, 5000)
-        since = len(client.said)
+        since = len(client.received)
         monkeypatch.setattr(session_module, "MAX_IN_FLIGHT", 0)  # as if ever so many replies were due
         client.move(1, 20)
         at = client.position(2)
@@ -533,7 +533,7 @@ def test_the_last_position_of_a_flood_is_gone_to_and_a_stop_among_them_is_no_lat
         assert simulator.position(1) == 300
         for position in range(300):
             client.move(1, position)
-        since = len(client.said)
+        since = len(client.received)
         client.abort(1)
         client.settle(ONE)
         assert client.state(ONE, ABSOLUTE) == "Idle"
@@ -546,7 +546,7 @@ def test_a_relative_move_goes_in_the_chosen_direction(direction: str, sign: int)
     with bench(speed=10) as (simulator, client):
         client.move_and_wait(1, 50)
         assert client.ask(ONE, "FOCUS_MOTION", {direction: "On"}).state == "Ok"
-        since = len(client.said)
+        since = len(client.received)
         answer = client.ask(ONE, RELATIVE, {"FOCUS_RELATIVE_POSITION": 30})
         assert (answer.state, one(dict(answer.values))) == ("Busy", "30")
         client.wait_state(ONE, RELATIVE, "Ok")
@@ -713,12 +713,12 @@ def test_what_no_property_takes_is_refused_with_what_it_takes(
 
 def test_an_unknown_property_is_refused_by_a_message_and_an_unknown_device_is_nobody_s() -> None:
     with bench() as (_, client):
-        since = len(client.said)
+        since = len(client.received)
         client.new(ONE, "FOCUS_SPEED", {"FOCUS_SPEED_VALUE": 5}, "Number")
         client.new("Somebody Else", ABSOLUTE, {"FOCUS_ABSOLUTE_POSITION": 5}, "Number")
         client.settle(ONE)
-        assert [said[:2] for said in client.said[since:]] == [("message", ONE)]
-        assert "FOCUS_SPEED" in client.said[since].message
+        assert [answer[:2] for answer in client.received[since:]] == [("message", ONE)]
+        assert "FOCUS_SPEED" in client.received[since].message
 
 
 def test_a_position_refused_in_mid_move_leaves_the_move_alone() -> None:
@@ -817,7 +817,7 @@ def test_the_whole_range_is_as_wide_as_the_generation_counts(generation: int) ->
 def test_a_position_outside_the_travel_is_shown_with_alert_and_may_be_left_towards_it() -> None:
     with bench(speed=20) as (simulator, client):
         client.move_and_wait(1, 200)
-        since = len(client.said)
+        since = len(client.received)
         client.ask(ONE, "FOCUS_MAX", {"FOCUS_MAX_VALUE": 100})
         assert "outside the travel" in client.wait_message("position 200", since)
         client.settle(ONE)
@@ -938,12 +938,12 @@ def test_with_backlash_every_move_ends_inward_and_without_none_turns_round() -> 
     with bench(speed=20) as (simulator, client):
         take_up_backlash(client, 40)
         lines = Lines(simulator)
-        since = len(client.said)
+        since = len(client.received)
         client.move_and_wait(1, 200)
         assert lines.orders() == [b"1+240", b"1+200"]
         assert states(client, ONE, ABSOLUTE, since) == ["Busy", "Ok"]
-        targets = [said for said in client.said[since:] if said[1:3] == (ONE, "FOCUS_TARGET")]
-        assert {said.values["FOCUS_TARGET_VALUE"] for said in targets} == {"200"}
+        targets = [answer for answer in client.received[since:] if answer[1:3] == (ONE, "FOCUS_TARGET")]
+        assert {answer.values["FOCUS_TARGET_VALUE"] for answer in targets} == {"200"}
         client.move_and_wait(1, 150)
         assert lines.orders()[2:] == [b"1+150"]
         client.ask(ONE, "FOCUS_BACKLASH_TOGGLE", {"INDI_DISABLED": "On"})
@@ -1063,7 +1063,7 @@ def wait_back(client: FocuserClient, reconnects: int = 1) -> None:
 def test_a_lost_link_is_alert_and_told_once_and_its_return_too(link: str, generation: int) -> None:
     with bench(generation=generation, link=link, speed=20) as (simulator, client):
         client.move_and_wait(1, 100)
-        since = len(client.said)
+        since = len(client.received)
         simulator.pull_cable()
         wait_lost(client)
         for device in (ONE, TWO):
@@ -1157,7 +1157,7 @@ def test_who_connects_while_the_link_is_lost_is_told_why_that_takes_time(link: s
     with bench(link=link, channels=(1,)) as (simulator, client):
         simulator.pull_cable()
         client.wait_state(ONE, "FOCUS_LINK", "Alert")
-        since = len(client.said)
+        since = len(client.received)
         answer = client.ask(TWO, "CONNECTION", {"CONNECT": "On"})
         assert answer.state == "Busy"
         message = client.wait_message("trying to get it back", since, TWO)
@@ -1250,7 +1250,7 @@ def lose_power_in_mid_move(client: FocuserClient, simulator: Simulator) -> None:
 @BOTH
 def test_power_lost_in_mid_move_makes_the_position_unverified(link: str, generation: int) -> None:
     with bench(generation=generation, link=link) as (simulator, client):
-        since = len(client.said)
+        since = len(client.received)
         lose_power_in_mid_move(client, simulator)
         assert (client.state(ONE, ABSOLUTE), client.position(1)) == ("Alert", 5000)
         told = [text for text in client.messages(since, ONE) if "unverified" in text]
@@ -1313,14 +1313,14 @@ def test_a_motor_that_does_not_turn_is_alert_and_stopped() -> None:
     with bench() as (simulator, client):
         simulator.stall(1)
         lines = Lines(simulator)
-        since = len(client.said)
+        since = len(client.received)
         client.move(1, 500)
         client.wait(lambda: "Alert" in states(client, ONE, ABSOLUTE, since), "the alert")
         client.wait_message("stalled at 0", since, ONE)
         assert lines.orders() == [b"1+500", b"1S"]
         client.settle(ONE)
         assert len([text for text in client.messages(since, ONE) if "stalled" in text]) == 1
-        since = len(client.said)
+        since = len(client.received)
         client.move(1, 500)
         client.wait_message("stalled at 0", since, ONE)  # whoever tries again is told again
         simulator.stall(1, False)

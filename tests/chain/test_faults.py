@@ -81,7 +81,7 @@ def refused(home: Path, tmp_path: Path, port: str) -> str:
     """Try to connect the first channel, and return what is said of it."""
     with IndiServer(home, configuration(tmp_path, serial_port=port)) as server:
         client = client_of(server)
-        since = len(client.said)
+        since = len(client.received)
         client.new(ONE, "CONNECTION", {"CONNECT": "On"}, "Switch")
         client.wait_state(ONE, "CONNECTION", "Alert")
         assert client.devices[ONE]["CONNECTION"].on == ["DISCONNECT"]
@@ -194,7 +194,7 @@ def test_a_pulled_cable_is_told_once_and_found_again_under_another_number(
         with connected(home, tmp_path, simulator) as client:
             client.move_and_wait(1, 30)
             first = os.readlink(link)
-            since = len(client.said)
+            since = len(client.received)
             simulator.pull_cable()
             for device in (ONE, TWO):
                 client.wait_state(device, ABSOLUTE, "Alert")
@@ -225,7 +225,7 @@ def test_a_pulled_cable_is_told_once_and_found_again_under_another_number(
 
 def test_a_cable_that_is_out_for_long_costs_one_message_and_few_attempts(home: Path, tmp_path: Path, link: str) -> None:
     with Simulator(link=link) as simulator, connected(home, tmp_path, simulator) as client:
-        since = len(client.said)
+        since = len(client.received)
         simulator.pull_cable()
         client.wait_message(TRYING, since, ONE)
         # Who asks meanwhile hears why; nothing else is said, however often the port is tried.
@@ -276,7 +276,7 @@ SPOILT: dict[str, Callable[[Simulator], None]] = {
 def test_replies_that_are_spoilt_cost_the_link_and_never_the_truth(home: Path, tmp_path: Path, how: str) -> None:
     with Simulator(generation=1 + len(how) % 2) as simulator, connected(home, tmp_path, simulator) as client:
         client.move_and_wait(1, 15)
-        since = len(client.said)
+        since = len(client.received)
         SPOILT[how](simulator)
         lost = how not in ("twice",)  # doubled replies are told apart: the next question finds back
         if lost:
@@ -317,7 +317,7 @@ def test_a_target_that_lost_a_digit_on_its_way_is_stopped_and_told(home: Path, t
     with Simulator() as simulator, connected(home, tmp_path, simulator) as client:
         feed = simulator._firmware.feed
         simulator._firmware.feed = lambda data, now: feed(data.replace(b"+123", digits), now)  # type: ignore[method-assign]
-        since = len(client.said)
+        since = len(client.received)
         client.move(1, 123)
         client.wait_state(ONE, ABSOLUTE, "Alert")
         message = client.wait_message("was to go to 123", since, ONE)
@@ -336,7 +336,7 @@ def test_power_lost_in_mid_move_is_flagged_until_somebody_knows(
 ) -> None:
     with Simulator(generation=generation, link=link) as simulator:
         with connected(home, tmp_path, simulator) as client:
-            since = len(client.said)
+            since = len(client.received)
             client.move(1, 90)
             client.wait(lambda: client.position(1) > 3, "the move")
             simulator.power_cycle(off_s)
@@ -370,7 +370,7 @@ def test_a_brown_out_behind_a_cable_that_stays_is_flagged(home: Path, tmp_path: 
 def test_power_lost_at_rest_is_not_flagged(home: Path, tmp_path: Path, link: str, generation: int) -> None:
     with Simulator(generation=generation, link=link) as simulator, connected(home, tmp_path, simulator) as client:
         client.move_and_wait(1, 25)
-        since = len(client.said)
+        since = len(client.received)
         simulator.power_cycle(0.2)
         client.wait(lambda: told(client, since, BACK), "the link to be back")
         client.wait_state(ONE, ABSOLUTE, "Ok")
@@ -385,7 +385,7 @@ def test_power_lost_at_rest_is_not_flagged(home: Path, tmp_path: Path, link: str
 def test_a_move_that_takes_too_long_is_stopped_and_told_once(home: Path, tmp_path: Path, generation: int) -> None:
     with Simulator(generation=generation) as simulator:
         with connected(home, tmp_path, simulator, move_timeout=0.4) as client:
-            since, lines = len(client.said), Lines(simulator)
+            since, lines = len(client.received), Lines(simulator)
             client.move(1, 5000)
             client.wait_state(ONE, ABSOLUTE, "Alert")
             client.wait(lambda: simulator.standstill(1) is not None and agree(client, simulator), "the stop")
@@ -398,7 +398,7 @@ def test_a_move_that_takes_too_long_is_stopped_and_told_once(home: Path, tmp_pat
 def test_a_motor_that_does_not_turn_is_stopped_and_told_once(home: Path, tmp_path: Path, generation: int) -> None:
     with Simulator(generation=generation) as simulator, connected(home, tmp_path, simulator) as client:
         simulator.stall(1)
-        since = len(client.said)
+        since = len(client.received)
         client.move(1, 100)
         client.wait_state(ONE, ABSOLUTE, "Alert")
         client.wait(lambda: simulator.target(1) == simulator.position(1), "the stop")
@@ -431,7 +431,7 @@ def test_a_client_that_goes_in_mid_move_stops_nothing(home: Path, tmp_path: Path
             other = server.client()  # before anything moves: an update could come to it before the definition
             client.move(1, 60)
             client.wait(lambda: client.position(1) > 2, "the move")
-            server._clients.pop(0)[0].close()
+            server.hang_up(client)
             eventually(lambda: simulator.position(1) == 60, "the end of the move")
             other.wait(lambda: other.position(1) == 60, "the last position")
             other.wait_state(ONE, ABSOLUTE, "Ok")

@@ -137,14 +137,14 @@ def test_a_second_driver_of_the_same_devices_waits_until_the_first_ends(server: 
     client = server.client()
     wait_for_devices(client, ONE, TWO)
     client.settle(TWO)
-    since = len(client.said)
+    since = len(client.received)
     second = start(server, LABEL)
     client.wait_message("this INDI server already runs a driver for MultiFocus 1, MultiFocus 2", since)
     client.settle(ONE)
-    assert not [said for said in client.said[since:] if said.kind == "def"]
+    assert not [answer for answer in client.received[since:] if answer.kind == "def"]
     server.command("stop", LABEL)
     wait_for_drivers(server, second)
-    client.wait(lambda: any(said.kind == "def" for said in client.said[since:]), "the second driver's devices")
+    client.wait(lambda: any(answer.kind == "def" for answer in client.received[since:]), "the second driver's devices")
     wait_for_devices(client, ONE, TWO)
     server.command("stop", LABEL)
     wait_for_drivers(server)
@@ -174,13 +174,13 @@ def test_a_restart_by_stop_and_start_at_once_leaves_a_driver_that_serves(server:
     client = server.client()
     wait_for_devices(client, ONE, TWO)
     for _ in range(5):
-        since = len(client.said)
+        since = len(client.received)
         before = server.drivers()
         server.command("stop")
         server.command("start")
         eventually(lambda before=before: server.drivers() not in ([], before), "another driver")  # type: ignore[misc]
         client.wait(
-            lambda since=since: any(said.kind == "def" for said in client.said[since:]),  # type: ignore[misc]
+            lambda since=since: any(answer.kind == "def" for answer in client.received[since:]),  # type: ignore[misc]
             "the new driver's devices",
         )
         wait_for_devices(client, ONE, TWO)

@@ -198,7 +198,7 @@ def test_a_client_that_never_reads_holds_up_nobody(server: IndiServer, simulator
 
 def test_what_comes_in_one_read_is_answered_once_if_its_last_message_says_it_all() -> None:
     with DriverInside() as client:
-        since = len(client.said)
+        since = len(client.received)
         client.send(b"".join(move(n) for n in range(300)).decode())
         client.settle(DEVICE)
         refusals = [text for text in client.messages(since) if "ABS_FOCUS_POSITION" in text]
@@ -255,7 +255,7 @@ def test_thousands_of_requests_leave_no_trace_in_memory(home: Path) -> None:
                 client.send(f"<newNumberVector device='{DEVICE}' name='UNHEARD_{n}'/>")
                 if n % 100 == 0:
                     client.settle(DEVICE)
-                    client.said.clear()
+                    client.received.clear()
             client.settle(DEVICE)
 
         ask(300)

@@ -74,7 +74,7 @@ def client() -> Iterator[FocuserClient]:
 
 def set_text(client: FocuserClient, name: str, **values: str) -> int:
     """Set a text property, which is taken. Returns since when messages about it may come."""
-    since = len(client.said)
+    since = len(client.received)
     assert client.ask(ONE, name, values, "Text").state == "Ok"
     return since
 
@@ -188,11 +188,11 @@ def test_a_way_by_network_that_is_set_while_the_link_is_lost_is_used_at_once(
     with Bridge(simulator.port) as bridge:
         since = set_text(client, "DEVICE_ADDRESS", ADDRESS="127.0.0.1", PORT=str(bridge.number))
         client.wait_message("[INFO] Server applies in the other CONNECTION_MODE", since, ONE)
-        since = len(client.said)
+        since = len(client.received)
         assert client.ask(ONE, "CONNECTION_MODE", {"CONNECTION_TCP": "On"}).state == "Ok"
         client.wait_message(f"on socket://127.0.0.1:{bridge.number}", since, ONE)
         wait_for_link(client)
-        since = len(client.said)
+        since = len(client.received)
         assert client.ask(ONE, "DEVICE_BAUD_RATE", {"57600": "On"}).state == "Ok"
         client.wait_message("[INFO] Baud Rate applies in the other CONNECTION_MODE", since, ONE)
         client.disconnect(1)
@@ -204,7 +204,7 @@ def test_a_way_that_is_not_set_right_is_told_and_the_old_one_is_used(
     client.set_port(ports.plug(simulator, "ttyACM0"))
     client.connect(1)
     lose(client, ports, simulator, "ttyACM0")
-    since = len(client.said)
+    since = len(client.received)
     client.ask(ONE, "CONNECTION_MODE", {"CONNECTION_TCP": "On"})
     client.wait_message("[WARNING] Connection Mode is set, but the port cannot be used: no address is set", since, ONE)
     ports.plug(simulator, "ttyACM0")

@@ -127,7 +127,7 @@ def test_something_else_at_the_address_is_told_from_a_controller() -> None:
         number = listener.getsockname()[1]
         assert client.ask(ONE, "CONNECTION_MODE", {"CONNECTION_TCP": "On"}).state == "Ok"
         assert client.ask(ONE, "DEVICE_ADDRESS", {"ADDRESS": "127.0.0.1", "PORT": str(number)}).state == "Ok"
-        since = len(client.said)
+        since = len(client.received)
         client.new(ONE, "CONNECTION", {"CONNECT": "On"})
         listener.settimeout(DEADLINE_S)
         caller, _ = listener.accept()

@@ -155,7 +155,7 @@ def test_debug_shows_what_is_said_to_the_controller_while_it_is_on() -> None:
         assert not any("[DEBUG]" in text for text in client.messages(device=TWO))
         client.ask(ONE, "DEBUG", {"DISABLE": "On"})
         client.settle(ONE)
-        since = len(client.said)
+        since = len(client.received)
         client.abort(1)
         client.settle(ONE)
         assert not any("[DEBUG]" in text for text in client.messages(since))

@@ -29,7 +29,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from support import DriverInside, FocuserClient, Lines, Said, eventually
+from support import DriverInside, FocuserClient, Lines, Received, eventually
 
 from indi_multifocus.controller import channel
 from indi_multifocus.controller import poll_thread as controller
@@ -94,24 +94,28 @@ class Bench:
 
     # What a client does
 
-    def ask(self, name: str, values: Mapping[str, Any]) -> Said:
+    def ask(self, name: str, values: Mapping[str, Any]) -> Received:
         """Send it, and return what became of it: the first answer that is not Busy."""
         return self.ask_at_once((name, values))[0]
 
-    def ask_at_once(self, *orders: tuple[str, Mapping[str, Any]]) -> list[Said]:
+    def ask_at_once(self, *orders: tuple[str, Mapping[str, Any]]) -> list[Received]:
         """Send these without waiting in between, and return what became of each."""
         client = self.client
         client.settle(DEVICE)  # so that nothing which is said from here on is about what came before
-        since = len(client.said)
+        since = len(client.received)
         for name, values in orders:
             client.new(DEVICE, name, values)
 
-        def answers() -> list[Said]:
+        def answers() -> list[Received]:
             """One for each order: of a property that was sent twice, the second answer is the second order's."""
-            there = [said for said in client.said[since:] if said.device == DEVICE and said.state not in ("Busy", "")]
+            there = [
+                answer
+                for answer in client.received[since:]
+                if answer.device == DEVICE and answer.state not in ("Busy", "")
+            ]
             found = []
             for name, _ in orders:
-                answer = next((said for said in there if said.name == name), None)
+                answer = next((answer for answer in there if answer.name == name), None)
                 if answer is None:
                     return []
                 there.remove(answer)
@@ -123,13 +127,13 @@ class Bench:
     def send(self, name: str, values: Mapping[str, Any]) -> None:
         self.client.new(DEVICE, name, values)
 
-    def move(self, position: int) -> Said:
+    def move(self, position: int) -> Received:
         return self.ask("ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": position})
 
-    def sync(self, position: int) -> Said:
+    def sync(self, position: int) -> Received:
         return self.ask("FOCUS_SYNC", {"FOCUS_SYNC_VALUE": position})
 
-    def reverse(self, on: bool) -> Said:
+    def reverse(self, on: bool) -> Received:
         return self.ask("FOCUS_REVERSE_MOTION", {"INDI_ENABLED" if on else "INDI_DISABLED": "On"})
 
     def backlash(self, steps: int) -> None:
@@ -456,15 +460,15 @@ def test_a_client_never_hears_of_an_arrival_before_the_move_that_waits_for_a_zer
     with Bench() as bench:
         bench.move(300)
         bench.simulator.delay_replies(0.1)
-        since = len(bench.client.said)
+        since = len(bench.client.received)
         bench.send("FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 0})
         bench.send("FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 1000})
         bench.move(1200)
         bench.simulator.delay_replies(0)
         told = [
-            (said.state, said.values["FOCUS_ABSOLUTE_POSITION"])
-            for said in bench.client.said[since:]
-            if said.name == "ABS_FOCUS_POSITION"
+            (answer.state, answer.values["FOCUS_ABSOLUTE_POSITION"])
+            for answer in bench.client.received[since:]
+            if answer.name == "ABS_FOCUS_POSITION"
         ]
         assert told[-1] == ("Ok", "1200")
         assert {state for state, _ in told[:-1]} == {"Busy"}
@@ -524,7 +528,7 @@ def test_a_zero_that_the_controller_never_took_changes_nothing() -> None:
 def test_a_travel_that_excludes_the_end_of_a_running_move_stops_it() -> None:
     with Bench() as bench:
         bench.begin(3000)
-        since = len(bench.client.said)
+        since = len(bench.client.received)
         assert bench.ask("FOCUS_MAX", {"FOCUS_MAX_VALUE": 2000}).state == "Ok"
         bench.client.wait_message("the move to 3000 would leave the new travel", since)
         bench.client.wait_state(DEVICE, "ABS_FOCUS_POSITION", "Idle")
@@ -579,7 +583,7 @@ def test_on_the_way_into_the_travel_no_move_leads_out_again() -> None:
         bench.let_go()
         eventually(lambda: bench.simulator.position(1) < -500, "the motor to be on its way")
         bench.client.settle(DEVICE)
-        since = len(bench.client.said)
+        since = len(bench.client.received)
         bench.send("ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": 4900})
         bench.client.wait_message("out of bounds", since)
         bench.client.abort(1)
@@ -588,10 +592,10 @@ def test_on_the_way_into_the_travel_no_move_leads_out_again() -> None:
 def test_an_outward_move_overshoots_and_comes_back_as_one_move_and_an_inward_one_goes_straight() -> None:
     with Bench() as bench:
         bench.backlash(100)
-        orders, since = Lines(bench.simulator), len(bench.client.said)
+        orders, since = Lines(bench.simulator), len(bench.client.received)
         bench.move(1000)
         assert orders.orders() == [b"1+1100", b"1+1000"]
-        told = [said.state for said in bench.client.said[since:] if said.name == "ABS_FOCUS_POSITION"]
+        told = [answer.state for answer in bench.client.received[since:] if answer.name == "ABS_FOCUS_POSITION"]
         assert told[-1] == "Ok"
         assert set(told[:-1]) == {"Busy"}
         bench.move(500)
@@ -625,11 +629,13 @@ def test_the_turning_point_is_nobody_s_target_not_even_while_it_is_stopped() -> 
         bench.backlash(200)
         client = bench.client
         client.settle(DEVICE)
-        since = len(client.said)
+        since = len(client.received)
         bench.send("ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": 1000})
         client.wait(lambda: bench.position > 100, "the way outward")
         client.abort(1)
-        targets = [said.values["FOCUS_TARGET_VALUE"] for said in client.said[since:] if said.name == "FOCUS_TARGET"]
+        targets = [
+            answer.values["FOCUS_TARGET_VALUE"] for answer in client.received[since:] if answer.name == "FOCUS_TARGET"
+        ]
         assert targets == ["1000", str(bench.position)]
 
 

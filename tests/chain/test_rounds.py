@@ -39,7 +39,7 @@ def test_the_judge_of_the_rounds_finds_lies(tmp_path: Path, monkeypatch: pytest.
             chain.simulator._firmware._motors[0].shaft += 16
 
         def ask_in_vain(judged: Round) -> None:
-            judged._requests.append(Request(client, len(client.said), client.name(1), "NOT_THERE"))
+            judged._requests.append(Request(client, len(client.received), client.name(1), "NOT_THERE"))
 
         def turn(judged: Round) -> None:
             far: dict[str, float | str] = {"FOCUS_ABSOLUTE_POSITION": client.position(1) + 200}

@@ -44,8 +44,8 @@ class Request:
     def is_answered(self) -> bool:
         """Whether the client was told anything about that property since."""
         return any(
-            said.device == self.device and (said.name == self.name or self.name in said.message)
-            for said in self.client.said[self.since :]
+            answer.device == self.device and (answer.name == self.name or self.name in answer.message)
+            for answer in self.client.received[self.since :]
         )
 
 

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from support import FocuserClient, Said, eventually, is_running
+from support import FocuserClient, Received, eventually, is_running
 
 from .chain import Chain, Frame, Request, Result
 
@@ -120,15 +120,15 @@ class Round:
         for client in self._chain.clients:
             client.read()
             assert not client.ended, "indiserver closed a client's connection"
-        said = self._chain.clients[0].said
-        for what in said[self._traced :]:
+        received = self._chain.clients[0].received
+        for what in received[self._traced :]:
             self._note(f"shown {_text(what)}")
-        self._traced = len(said)
+        self._traced = len(received)
 
     def _prepare(self) -> None:
         """Both channels connected, at rest, and their places called by names that are known."""
         for client in self._chain.clients:
-            client.said.clear()
+            client.received.clear()
         self._settle()
         for channel in CHANNELS:
             self._frames[channel].sign = -1 if self._is_on(channel, "FOCUS_REVERSE_MOTION", "INDI_ENABLED") else 1
@@ -162,7 +162,7 @@ class Round:
         device = client.name(channel)
         self._aborted.pop(channel, None)
         self.result.requests += 1
-        self._requests.append(Request(client, len(client.said), device, name))
+        self._requests.append(Request(client, len(client.received), device, name))
         self._note(f"client {self._chain.clients.index(client)}: {device} {name} {values}")
         client.new(device, name, values, kind)
 
@@ -244,17 +244,17 @@ class Round:
     def _name_place(self, channel: int, place: int) -> None:
         """Sync (or zero) where the motor stands, and wait for the answer."""
         device, client = self._client.name(channel), self._client
-        shaft, since = self._shaft(channel), len(client.said)
+        shaft, since = self._shaft(channel), len(client.received)
         self._new(channel, SYNC, {"FOCUS_SYNC_VALUE": place}, "Number")
         self._settle_requests()
         end_s = time.monotonic() + LONGEST_S
         while not any(
-            ((said.device, said.name) == (device, SYNC) and said.state != "Busy") or SYNC in said.message
-            for said in client.said[since:]
+            ((answer.device, answer.name) == (device, SYNC) and answer.state != "Busy") or SYNC in answer.message
+            for answer in client.received[since:]
         ):
             self._pass_time(0.02)
             assert time.monotonic() < end_s, f"{device}.{SYNC} is never answered"
-        if any(said[:4] == ("set", device, SYNC, "Ok") for said in client.said[since:]):
+        if any(answer[:4] == ("set", device, SYNC, "Ok") for answer in client.received[since:]):
             self._frames[channel] = Frame(place, shaft, self._frames[channel].sign, known=True)
         elif place == 0:
             self._frames[channel].known = False  # it is not known whether the controller took it
@@ -406,9 +406,9 @@ class Round:
                 self._wrong(f"channel {channel} was told {orders} after an abort")
 
 
-def _text(said: Said) -> str:
-    values = " ".join(f"{name}={value}" for name, value in said.values.items())
-    return f"{said.kind} {said.device} {said.name} {said.state} {values} {said.message}"
+def _text(answer: Received) -> str:
+    values = " ".join(f"{name}={value}" for name, value in answer.values.items())
+    return f"{answer.kind} {answer.device} {answer.name} {answer.state} {values} {answer.message}"
 
 
 def run_rounds(seeds: list[int], *, keep_traces: bool = False) -> Result:

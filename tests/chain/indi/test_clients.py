@@ -60,9 +60,9 @@ def said(text: str) -> str:
     ],
 )
 def test_numbers_are_understood_as_clients_write_them(client: FocuserClient, text: str, value: str) -> None:
-    since = len(client.said)
+    since = len(client.received)
     client.send(numbers(text))
-    answer = client.next_said(DEVICE, "NUMBERS", since)
+    answer = client.next_set(DEVICE, "NUMBERS", since)
     assert (answer.state, answer.values["X"]) == ("Ok", value)
 
 
@@ -70,9 +70,9 @@ def test_numbers_are_understood_as_clients_write_them(client: FocuserClient, tex
     "text", ["1e400", "0x10", "1_0", "inf", "nan", "", "1:2:3:4", "１２", "12,5", "100.5", "-0:30", "&lt;"]
 )
 def test_what_is_no_number_in_the_range_is_refused_and_changes_nothing(client: FocuserClient, text: str) -> None:
-    since = len(client.said)
+    since = len(client.received)
     client.send(numbers(text))
-    answer = client.next_said(DEVICE, "NUMBERS", since)
+    answer = client.next_set(DEVICE, "NUMBERS", since)
     assert (answer.state, answer.values["X"]) == ("Alert", "1")
     assert "a number from 0 to 100 is expected" in answer.message
 
