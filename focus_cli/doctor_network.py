@@ -17,7 +17,9 @@ from .server import answers, is_this_machine
 from .session import Session
 
 ANSWER_S = 3.0
+"""For focusd or indiserver, which may be on another machine."""
 MAX_ANSWER = 1_000_000
+"""Bytes of definitions that are read: those of many devices."""
 
 
 class Surroundings(NamedTuple):

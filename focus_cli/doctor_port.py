@@ -27,6 +27,7 @@ from .doctor_network import Indi
 from .finding import NOTE, OK, PROBLEM, Finding
 
 ANSWER_S = 2.0
+"""For the controller, which may be in a temperature measurement of 1 s."""
 MEMORY = 1
 """Major number of /dev/null and its like: devices.txt of Linux."""
 TRIES = 3

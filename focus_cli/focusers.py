@@ -27,6 +27,7 @@ CONNECT_S = 12.0
 LINK_S = 3.0
 """How long `initialize` waits for a lost link to come back."""
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 60.0
+"""Pauses between attempts to connect again the channels that were initialized: doubled each time, up to the last."""
 
 
 class Focusers:

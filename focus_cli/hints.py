@@ -12,6 +12,7 @@ from .session import Session
 RECENT_S = 60.0
 """What the driver said before that is about something else."""
 ANSWER_S = 2.0
+"""A hint is worth no longer wait: the command has its answer already."""
 
 
 def hint(session: Session, code: int, arguments: list[str]) -> str:

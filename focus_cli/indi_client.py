@@ -32,12 +32,16 @@ from .net import watch_peer
 from .threads import describe, keep_running
 
 CONNECT_TIMEOUT_S = 2.0
+"""indiserver runs on this machine as a rule, and answers at once."""
 DISCONNECT_S, LAST_WORDS_S = 1.0, 0.05
+"""How long the end waits for libindi's client to disconnect, and for its threads to return from our callbacks."""
 FIRST_RETRY_S, LAST_RETRY_S = 0.1, 5.0
+"""Pauses between attempts to reach indiserver: doubled each time, up to the last."""
 QUIET_S = 3.0
 """How long the server may be away before that is worth a message: a moment, while it starts."""
 
 TOGETHER_S = 2.0
+"""What the channels say of their common link within this time is one event, and one line of the log."""
 _OF_THE_LINK = re.compile(r"\[\w+\] (lost the controller|the controller (is back|does not answer|answers))")
 
 Value = Union[float, bool, str]

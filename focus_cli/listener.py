@@ -51,6 +51,7 @@ MAX_EACH, MAX_OTHERS = 32, 128
 MAX_CONTROL = 200
 """Connections of all control machines together; each takes a thread while a call is in progress."""
 BACKLOG = 512
+"""Connections that the kernel keeps until they are accepted: more than one machine opens in a burst."""
 TELL_S = 600.0
 """Time between two messages about too many connections."""
 

@@ -25,6 +25,7 @@ EVENTS = {codes.OFFLINE: "offline", codes.IDLE: "idle", codes.MOVING: "moving"}
 STEP_CELSIUS, PAUSE_S = 0.1, 60.0
 """A temperature is a change when it differs by so much, and no sooner than this after the last one."""
 PRUNE_S = 86400.0
+"""What is too old is deleted once a day."""
 SETTLED_S = 0.1
 """What belongs together (a position and its target) comes in several messages."""
 

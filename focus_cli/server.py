@@ -25,10 +25,13 @@ from .log import Log
 from .threads import keep_running
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 10.0
+"""Pauses between attempts to start indiserver again: doubled each time, up to the last."""
 WELL_AFTER_S = 30.0
 """An indiserver that has run for this long was well: its end is a new failure, said and retried as such."""
 END_WITHIN_S = 0.8
+"""indiserver and driver end within this after SIGTERM (the driver takes 0.5 s at most), or get SIGKILL."""
 ANSWER_WITHIN_S = 5.0
+"""indiserver listens within this after its start, on a slow and busy machine too."""
 
 PACKAGE = Path(__file__).resolve().parent
 DRIVER = "indi_multifocus"

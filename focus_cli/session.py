@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CONFIG_VARIABLE = "FOCUSD_CONFIG_PATH"
 CONFIG_FOLDER = "/etc/focusd"
 ANSWER_S = 5.0
+"""focusd may take this long for a call that waits for no motor."""
 
 
 class UsageError(Exception):

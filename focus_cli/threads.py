@@ -11,6 +11,7 @@ from typing import Callable
 from .log import Log
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
+"""Pauses before a thread that failed begins anew: doubled each time, up to the last."""
 WELL_AFTER_S = 60.0
 """A thread that has run for this long is well again: the next failure is the first one."""
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .watch_view import Model
 
 REPORT_S, DETAILS_S, TIMEOUT_S = 0.2, 1.0, 3.0
+"""Time between two reports of the positions, and of the rest; and how long focusd may take for one."""
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 
 

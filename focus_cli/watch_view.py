@@ -19,6 +19,7 @@ from .progress import Speed
 from .show import Status, channel_state
 
 SAMPLE_S, WINDOW_S, ENOUGH_S = 5.0, 1800.0, 120.0
+"""The trend of a temperature: one value each 5 s, of the last half hour; none until two minutes are known."""
 HELP = "←/→ step in/out  PgDn/PgUp far in/out  1-9 ↑/↓ channel  space stops all  q ends"
 
 

@@ -35,6 +35,8 @@ MAX_QUOTED = 40
 """Characters of what is no port's name in a message."""
 
 CONNECT_TIMEOUT_S = 5.0
+"""For a TCP connection. Less would fail where the first packet is lost (sent again after 1 and 3 s); more would keep a
+user waiting who mistyped the address."""
 
 
 class PortError(Exception):

@@ -21,7 +21,7 @@ _READ_SIZE = 4096
 # How long the firmware waits for a host that does not read (LUFA's stream timeout), before it drops the rest.
 _SEND_TIMEOUT_S = 0.1
 
-# Linux constants that the standard library lacks.
+# Linux constants that the standard library lacks (asm-generic/ioctls.h, linux/inotify.h).
 _TIOCGEXCL = 0x80045440
 _IN_CLOSE_WRITE = 0x8
 

@@ -8,6 +8,7 @@ import os
 
 from indi_multifocus.settings.regular_file import read_regular_file
 
+# Bytes: nine channels of 10 digits have 120.
 _MAX_SIZE = 1000
 
 

@@ -43,18 +43,23 @@ Reply = tuple[float, bytes]
 # 750 ms of conversion, and two resets and 19 bytes on the 1-wire bus before and after it (ds18b20.c).
 MEASUREMENT_S = 0.78
 
+# The channel is one digit from 1 on (both generations, main.c: loop).
 MAX_CHANNELS = 9
+# What hosts set, and a UART between would need; by USB it has no effect.
 BAUD = 9600
 # Start bit, eight data bits, stop bit.
 BITS_PER_BYTE = 10
 
+# Both generation 2, main.c: `sprintf(output + i * 22, …)` in loop, and `char output[256]`.
 _FIELD = 22
 _OUTPUT_SIZE = 256
+# What ends a command (both generations, main.c: loop).
 _LINE_ENDS = b"\r\n"
+# What C's isspace accepts, which sscanf skips.
 _C_SPACES = b" \t\n\v\f\r"
 _HEX_FIELD = re.compile(rb"([+-]?)(0[xX]|[0-9a-fA-F]{1,2})")
 _ADDRESS = re.compile(r"[0-9A-F]{16}\Z")
-# The firmware lists no more: it has room for four addresses.
+# The firmware lists no more: it has room for four addresses (generation 2, main.c: loop, `addresses[4*8]`).
 _MAX_LISTED = 4
 _INT32 = range(-(2**31), 2**31)
 

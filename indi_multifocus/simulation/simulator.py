@@ -29,6 +29,7 @@ from indi_multifocus.threads import WakePipe, start_thread
 
 # Input that waits for a measurement beyond this stays in the terminal, as it would in a USB host.
 _MAX_WAITING = 4096
+# Lines that `received` keeps: those of an hour of polling.
 _MAX_RECEIVED = 100_000
 
 
