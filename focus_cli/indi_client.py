@@ -34,7 +34,7 @@ from .threads import describe, keep_running
 CONNECT_TIMEOUT_S = 2.0
 """indiserver runs on this machine as a rule, and answers at once."""
 DISCONNECT_S, LAST_WORDS_S = 1.0, 0.05
-"""How long the end waits for libindi's client to disconnect, and for its threads to return from our callbacks."""
+"""How long the thread of libindi's client has to notice the end of a connection, and then to leave it."""
 FIRST_RETRY_S, LAST_RETRY_S = 0.1, 5.0
 """Pauses between attempts to reach indiserver: doubled each time, up to the last."""
 QUIET_S = 3.0

@@ -28,11 +28,10 @@ NOMINAL_STEPS_PER_S = {1: 3906.25 / 64, 2: 1562.5 / 16}
 """Speed by generation: microsteps/s over microsteps a step (both firmwares, timer set-up in main.c)."""
 
 _SPEED_MARGIN, _TIME_MARGIN_S = 1.1, 0.05
-"""A motor may be a tenth quicker than its speed is known, and a status older by this, before what it claims to have gone
-is impossible. Both clocks are off by less than 1 %; a machine that is busy, or a serial line of 9600 baud with a status
-of 50 bytes on it, accounts for the rest. Smaller values would make positions unverified on such a machine; larger ones
-would believe a false arrival of so many more steps.
-"""
+"""A motor may be a tenth quicker than its speed is known, and a status older by this, before what it claims to have
+gone is impossible. Both clocks are off by less than 1 %; the rest is for a machine that is busy, and for a line of 9600
+baud with a status of 50 bytes on it. Smaller values would make positions unverified on such a machine; larger ones would
+believe a false arrival of so many more steps."""
 _HISTORY = 8
 """Statuses of which the arrival is computed. Fewer would make it less exact; more would change nothing, since the first
 of them are the least exact."""
