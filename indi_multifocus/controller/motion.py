@@ -30,8 +30,8 @@ NOMINAL_STEPS_PER_S = {1: 3906.25 / 64, 2: 1562.5 / 16}
 _SPEED_MARGIN, _TIME_MARGIN_S = 1.1, 0.05
 """A motor may be a tenth quicker than its speed is known, and a status older by this, before what it claims to have
 gone is impossible. Both clocks are off by less than 1 %; the rest is for a machine that is busy, and for a line of 9600
-baud with a status of 50 bytes on it. Smaller values would make positions unverified on such a machine; larger ones would
-believe a false arrival of so many more steps."""
+baud with a status of 50 bytes on it. Smaller values would make positions unverified on such a machine; larger ones
+would believe a false arrival of so many more steps."""
 _HISTORY = 8
 """Statuses of which the arrival is computed. Fewer would make it less exact; more would change nothing, since the first
 of them are the least exact."""
