@@ -519,10 +519,13 @@ class Schedule:
         world = self._world
         if world.driver is None or world.view.states[_name(channel), "CONNECTION"] != "Ok":
             return
+        focuser = world.driver.focusers[channel - 1]
+        if focuser._syncing.vector is not None:
+            return  # begun before the disconnection, it is not on the disk yet: the answer is still to come
         asked, self._asked[channel] = self._asked[channel], []
         steps = world.box.motors[channel - 1].current >> world.box.shift
         shaft = world.box.shaft_steps(channel)
-        scale = world.driver.focusers[channel - 1].position.scale
+        scale = focuser.position.scale
         for frame in [self._frames[channel], *asked]:
             if frame.sign == scale.sign and abs(frame.position_of(shaft) - scale.position(steps)) <= frame.slack:
                 self._frames[channel] = frame
