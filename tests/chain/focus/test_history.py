@@ -217,3 +217,13 @@ def test_a_plot_is_a_picture(tmp_path: Path) -> None:
     for changes, where in ((night(1.0), tmp_path / "none/night.png"), (night(1.0), tmp_path / "night.xyz"), ([], path)):
         with pytest.raises(CommandError, match="log --plot: "):
             plot.draw(changes, str(where))
+
+
+def test_both_axes_of_a_plot_are_labelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    drawn: list[Any] = []
+    monkeypatch.setattr(pyplot, "close", drawn.append)
+    plot.draw(night(-20.0), str(tmp_path / "night.png"))
+    for axes, name in zip(drawn[0].axes, ("time (UTC)", "temperature (°C)")):
+        assert axes.get_xlabel() == name
+        assert [label for label in axes.get_xticklabels() if label.get_visible() and label.get_text()]
