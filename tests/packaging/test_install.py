@@ -15,8 +15,8 @@ from typing import Callable
 
 import pytest
 from debian import Debian
-from installed import PROJECT, Processes, Site, drive, environment, listens, make, needs, packages, run, until
-from ports import free_port
+from installed import PROJECT, Processes, Site, drive, environment, make, needs, packages, run, until
+from ports import free_port, listens
 
 import indi_multifocus
 from focus_cli import indiserver

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from installed import PROJECT, Machine, Processes, Site, environment, listens, needs, run, until
+from installed import PROJECT, Machine, Processes, Site, environment, needs, run, until
+from ports import listens
 from support import FocuserClient
 
 from focus_cli import indiserver

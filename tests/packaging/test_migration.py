@@ -13,7 +13,8 @@ from typing import Callable
 
 import pytest
 import serial
-from installed import PROJECT, Processes, Site, environment, listens, needs, run, until
+from installed import PROJECT, Processes, Site, environment, needs, run, until
+from ports import listens
 
 from indi_multifocus.simulator import Simulator
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from installed import Processes, Site, environment, listens, needs, rpm, run, until
+from installed import Processes, Site, environment, needs, rpm, run, until
+from ports import listens
 
 import indi_multifocus
 from indi_multifocus.simulator import Simulator

@@ -36,15 +36,6 @@ def until(condition: Callable[[], T], what: str, within_s: float = PATIENCE_S) -
     return eventually(condition, what, within_s, pause_s=0.02)
 
 
-def listens(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether somebody accepts connections there."""
-    try:
-        socket.create_connection((host, port), timeout=1.0).close()
-    except OSError:
-        return False
-    return True
-
-
 def needs(*commands: str, root: bool = False) -> None:
     """Skip the test where something is missing."""
     for command in commands:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A tiny INDI driver with a property of every kind, for the tests: `throwaway_driver.py [FILE FOR ITS PID]`.
+"""A tiny INDI driver with a property of every kind, for the tests: `THROWAWAY` of support.py.
 
 Its switch DO makes it do what no client can do by itself: change the range of NUMBERS, take NUMBERS away, fail.
 """
@@ -87,8 +87,6 @@ def new_do(values: Mapping[str, Value]) -> None:
 
 
 def main() -> None:
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(str(os.getpid()))
     reader = Reader()
     device.define(numbers, new_numbers)
     device.define(switches, new_switches)

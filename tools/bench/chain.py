@@ -20,10 +20,10 @@ from typing import Any
 
 import Pyro4
 from ports import free_port
+from waiting import eventually
 
 from .processes import PROJECT, Helper, end, environment, start
 from .report import Row, Target
-from .stand import wait_for
 
 OVERHEAD_MS = 150
 STATUS_RATIO = 0.7
@@ -56,7 +56,7 @@ class Chain:
             log = folder / "log"
             daemon = start([command("focusd"), str(config)], self._env, log=log)
             stack.callback(end, daemon)
-            wait_for(lambda: b" serves " in log.read_bytes(), lambda: f"focusd does not answer: {log.read_text()}")
+            eventually(lambda: b" serves " in log.read_bytes(), f"focusd; see {log}", pause_s=0.01)
             self.focusd = stack.enter_context(Pyro4.Proxy(f"PYRO:{entry['name']}@127.0.0.1:{port}"))
             self.focusd._pyroTimeout = 30.0
             code = self.focusd.initialize()

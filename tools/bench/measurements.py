@@ -68,7 +68,7 @@ class _Mover:
         self.stand.client.forget()
         self.stand.traffic()
         asked_s = self.stand.go(self._middle + (FAR if self._outward else -FAR))
-        self.stand.heard(POSITION, "Busy")
+        self.stand.shown(POSITION, "Busy")
         wire_s, _ = self.stand.on_wire(self.stand.driver.move, asked_s)
         return _ms(wire_s - asked_s)
 
@@ -76,7 +76,7 @@ class _Mover:
         """Abort it: how long that took to the wire in ms, and whether a status reply was coming in just then."""
         before = self.stand.traffic()
         asked_s = self.stand.abort()
-        self.stand.heard(ABORT, "Ok")
+        self.stand.shown(ABORT, "Ok")
         wire_s, seen = self.stand.on_wire((self.stand.driver.stop,), asked_s)
         queries = [at_s for at_s, who, text in before + seen if who == "host" and "?" in text and at_s < asked_s]
         in_flight = bool(queries) and wire_s < queries[-1] + (2 + STATUS_BYTES) * BYTE_MS / 1000
@@ -147,9 +147,9 @@ def _arrival(stand: Stand, steps: int) -> float:
     stand.traffic()
     target = stand.position() + steps
     asked_s = stand.go(target)
-    stand.heard(POSITION, "Busy")
+    stand.shown(POSITION, "Busy")
     stand.on_wire(stand.driver.move, asked_s)
-    ok = stand.heard(POSITION, "Ok", target)
+    ok = stand.shown(POSITION, "Ok", target)
     return _ms(ok.at_s - stand.standstill())
 
 
@@ -231,8 +231,8 @@ def _start_once(stand: Stand, wanted: set[tuple[str, str]] | None) -> tuple[floa
     came: set[tuple[str, str]] = set()
     while wanted is None or came != wanted:
         try:
-            vector = stand.client.wait(
-                lambda vector: vector.verb == "def",
+            vector = stand.client.next(
+                lambda vector: vector.kind == "def",
                 f"more definitions of {stand.driver.name} than {len(came)}",
                 1.5 if wanted is None else 20.0,
             )

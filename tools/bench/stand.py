@@ -21,13 +21,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Callable
 
-from ports import free_port
+from client import Received
+from ports import free_port, listens
+from waiting import eventually
 
 from focus_cli import indiserver
 
-from .client import Client, Vector
+from .client import MOONLITE, Client
 from .processes import PROJECT, Helper, child, end, environment, start
 
 Bytes = tuple[float, str, str]
@@ -56,7 +57,7 @@ def our_executable() -> str:
 
 
 OURS = Driver("indi_multifocus", our_executable(), "MultiFocus 1", ("1+", "1-"), "1S")
-THEIRS = Driver("indi_moonlite_focus", "indi_moonlite_focus", "MoonLite", (":FG",), ":FQ")
+THEIRS = Driver("indi_moonlite_focus", "indi_moonlite_focus", MOONLITE, (":FG",), ":FQ")
 
 
 def check() -> str:
@@ -131,7 +132,7 @@ class Stand:
             command.append(self.driver.executable)
         self.server = start(command, env, log=self._log)
         stack.callback(end, self.server)
-        self.client = connected_client(self.port)
+        self.client = connect(self.port)
         stack.callback(self.client.close)
         self.client.get_properties()
         if self._connect:
@@ -154,13 +155,13 @@ class Stand:
             if channel == 1:
                 self._set_port(device)
             self.client.set(device, "CONNECTION", CONNECT="On", DISCONNECT="Off")
-            self.client.wait(
+            self.client.next(
                 lambda vector, device=device: (vector.device, vector.name) == (device, POSITION),  # type: ignore[misc]
                 f"{device} to be connected",
             )
         if self._polling_ms is not None:
             self.client.set(self.driver.device, "POLLING_PERIOD", PERIOD_MS=self._polling_ms)
-            self.client.wait(lambda vector: vector.name == "POLLING_PERIOD", "the answer to POLLING_PERIOD")
+            self.client.next(lambda vector: vector.name == "POLLING_PERIOD", "the answer to POLLING_PERIOD")
         self.pid = child(self.server.pid)
         time.sleep(0.5)  # what drivers still say after the first position
 
@@ -174,7 +175,7 @@ class Stand:
             self.client.set(device, "DEVICE_PORT", PORT=self._wire.ready)
 
     def _defined(self, device: str, name: str) -> None:
-        self.client.wait(lambda vector: (vector.device, vector.name) == (device, name), f"{device}.{name}")
+        self.client.next(lambda vector: (vector.device, vector.name) == (device, name), f"{device}.{name}")
 
     def channel(self, number: int) -> str:
         """The device's name."""
@@ -185,7 +186,7 @@ class Stand:
     def position(self) -> int:
         """Where the focuser is, as its clients know it."""
         self.client.get_properties()
-        return round(self.client.wait(lambda vector: self._is(vector, POSITION), f"a {POSITION}").number())
+        return round(self.client.next(lambda vector: self._is(vector, POSITION), f"a {POSITION}").number())
 
     def go(self, position: int, channel: int = 1) -> float:
         """Ask for a move; returns when that was."""
@@ -195,9 +196,9 @@ class Stand:
         """Ask for an abort; returns when that was."""
         return self.client.set(self.driver.device, ABORT, ABORT="On")
 
-    def heard(self, name: str, state: str = "", value: float | None = None, within_s: float = 20.0) -> Vector:
-        """Wait until the client hears that the first channel's property `name` has this state (and value)."""
-        return self.client.wait(
+    def shown(self, name: str, state: str = "", value: float | None = None, within_s: float = 20.0) -> Received:
+        """Wait until the client is told that the first channel's property `name` has this state (and value)."""
+        return self.client.next(
             lambda vector: (
                 self._is(vector, name) and state in ("", vector.state) and (value is None or vector.number() == value)
             ),
@@ -205,7 +206,7 @@ class Stand:
             within_s,
         )
 
-    def _is(self, vector: Vector, name: str) -> bool:
+    def _is(self, vector: Received, name: str) -> bool:
         return vector.device == self.driver.device and vector.name == name
 
     # The wire
@@ -253,22 +254,7 @@ class Stand:
         os.close(fifo)
 
 
-def connected_client(port: int) -> Client:
+def connect(port: int) -> Client:
     """A client of the server on `port`, once that listens."""
-    end_s = time.monotonic() + 20.0
-    while True:
-        try:
-            return Client(port)
-        except ConnectionRefusedError:
-            if time.monotonic() > end_s:
-                raise TimeoutError(f"waited 20 s in vain for indiserver to listen on port {port}") from None
-            time.sleep(0.01)
-
-
-def wait_for(condition: Callable[[], bool], complaint: Callable[[], str]) -> None:
-    """Raises RuntimeError, with the complaint, where that does not come true."""
-    end_s = time.monotonic() + 20.0
-    while not condition():
-        if time.monotonic() > end_s:
-            raise RuntimeError(complaint())
-        time.sleep(0.01)
+    eventually(lambda: listens(port), f"indiserver to listen on port {port}", pause_s=0.01)
+    return Client.of_server(port)

@@ -29,14 +29,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import Pyro4
+from client import Received
 from ports import free_port
 
 from focus_cli import indiserver
 from indi_multifocus import __version__
 from indi_multifocus.simulator import Simulator
-from tools.bench.client import Client, Vector
+from tools.bench.client import Client
 from tools.bench.processes import PROJECT, child, end, environment, start
-from tools.bench.stand import connected_client, our_executable
+from tools.bench.stand import connect, our_executable
 
 from .__main__ import write
 
@@ -124,11 +125,11 @@ class Restless:
         """Where a channel is by the driver's word, once it has been stopped and moved a last time."""
         device, goal = f"MultiFocus {channel}", self._random.randrange(-50_000, 50_000)
 
-        def arrived(vector: Vector) -> bool:
+        def arrived(vector: Received) -> bool:
             return (vector.device, vector.name, vector.state) == (device, POSITION, "Ok") and vector.number() == goal
 
         self._client.set(device, POSITION, FOCUS_ABSOLUTE_POSITION=goal)
-        return round(self._client.wait(arrived, f"{device} to arrive").number())
+        return round(self._client.next(arrived, f"{device} to arrive").number())
 
 
 def soak_driver(polls: int) -> tuple[list[tuple[int, ...]], list[str]]:
@@ -141,15 +142,15 @@ def soak_driver(polls: int) -> tuple[list[tuple[int, ...]], list[str]]:
         command = indiserver.command(free_port(), str(folder / "socket"), our_executable())
         server = start(command, env, log=folder / "log")
         stack.callback(end, server)
-        client = connected_client(int(command[2]))
+        client = connect(int(command[2]))
         stack.callback(client.close)
         client.get_properties()
-        client.wait(
+        client.next(
             lambda vector: (vector.device, vector.name) == ("MultiFocus 2", "DEVICE_PORT_SCAN"), "the definitions"
         )
         for channel in CHANNELS:
             client.set(f"MultiFocus {channel}", "CONNECTION", CONNECT="On", DISCONNECT="Off")
-            client.wait(lambda vector: vector.name == "FOCUS_LINK_INFO", "the connection")
+            client.next(lambda vector: vector.name == "FOCUS_LINK_INFO", "the connection")
         driver, restless = child(server.pid), Restless(client)
         for tenth in range(1, 11):
             while simulator.polls < polls * tenth // 10:

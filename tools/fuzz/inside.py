@@ -22,7 +22,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
 from indi_multifocus import driver as driver_module
-from indi_multifocus import link_settings
+from indi_multifocus import link_settings, simulation_mode
 from indi_multifocus.controller.port import PortError
 from indi_multifocus.controller.protocol import max_steps
 from indi_multifocus.controller.requests import PortSettings, Schedule
@@ -283,7 +283,7 @@ class Inside:
             mock.patch.object(driver_module, "Controller", FakeController),
             mock.patch.object(driver_module, "FileWriter", ManualWriter),
             mock.patch.object(link_settings, "list_ports", _ports),
-            mock.patch.object(driver_module.Driver, "_simulated_port", _no_simulator),
+            mock.patch.object(simulation_mode.SimulationMode, "port", _no_simulator),
             mock.patch.object(Device, "_report", _report),
         ]
         self._settings = settings

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from moonlite import STEPS_PER_S, Moonlite
+from ports import free_port, listens
 
 from indi_multifocus.simulator import Simulator
 
@@ -138,27 +138,15 @@ def server(home: Path, focuser: Focuser) -> Iterator[Relay]:
     drivers = ["indi_simulator_ccd", "indi_simulator_telescope", focuser.driver]
     # Between the look for a free port and its use another program may take it: then it is tried again.
     for _ in range(5):
-        port = _free_port()
+        port = free_port()
         command = ["indiserver", "-p", str(port), "-u", str(home / "indiserver"), "-m", "500", *drivers]
         with running(command, {**environment(), "HOME": str(home), **focuser.environment}, log) as process:
-            wait_for("indiserver is there", lambda: process.poll() is not None or _listens(port), quiet=True)  # noqa: B023
+            wait_for("indiserver is there", lambda: process.poll() is not None or listens(port), quiet=True)  # noqa: B023
             if process.poll() is None:
                 with Relay(port, focuser.device) as relay:
                     yield relay
                 return
     raise Failed(f"indiserver does not start: {log.read_text(errors='replace')}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
-        return True
-    return False
 
 
 def point(kstars: KStars, focuser: Focuser) -> None:

@@ -5,30 +5,20 @@ from __future__ import annotations
 
 import shutil
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import ROOT, FocuserClient, IndiServer
+from support import THROWAWAY, FocuserClient, IndiServer
 
 pytestmark = pytest.mark.skipif(shutil.which("indiserver") is None, reason="indiserver is not installed")
 
 DEVICE = "Throwaway"
 
 
-class ThrowawayServer(IndiServer):
-    """indiserver with the throwaway driver."""
-
-    def __init__(self, home: Path) -> None:
-        super().__init__(home)
-        driver = ROOT / "tests" / "support" / "throwaway_driver.py"
-        self._driver.write_text(f"#!/bin/sh\nexec '{sys.executable}' '{driver}' '{self._pid_file}'\n")
-
-
 @pytest.fixture
 def server(home: Path) -> Iterator[IndiServer]:
-    with ThrowawayServer(home) as server:
+    with IndiServer(home, program=THROWAWAY) as server:
         yield server
 
 
@@ -43,7 +33,7 @@ def numbers(x: str) -> str:
     return f"<newNumberVector device='{DEVICE}' name='NUMBERS'><oneNumber name='X'>{x}</oneNumber></newNumberVector>"
 
 
-def said(text: str) -> str:
+def texts(text: str) -> str:
     return f"<newTextVector device='{DEVICE}' name='TEXTS'><oneText name='SAID'>{text}</oneText></newTextVector>"
 
 
@@ -119,9 +109,9 @@ def test_the_halves_of_clients_messages_do_not_mix(server: IndiServer, client: F
         "</newTextVector>",
         "<<<>>>",
         "<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>",
-        said("x" * 3_000_000),
-        said("x").replace("TEXTS", "x" * 3_000_000),
-        said("x").replace("Text", "BLOB"),
+        texts("x" * 3_000_000),
+        texts("x").replace("TEXTS", "x" * 3_000_000),
+        texts("x").replace("Text", "BLOB"),
         f"<newNumberVector device='Throwaway' name='NUMBERS'>{numbers('7') * 50}</newNumberVector>",
     ],
     ids=["half", "open", "end", "brackets", "entity", "long text", "long name", "blob", "nested"],
