@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +20,7 @@ from typing import Any, Callable, Protocol, TypeVar
 
 import Pyro4
 import pytest
+from client import FocuserClient
 from ports import free_port
 from waiting import eventually
 
@@ -48,44 +47,6 @@ def end(process: subprocess.Popen[Any]) -> None:
     if process.poll() is None:
         process.kill()
         process.wait()
-
-
-class IndiObserver:
-    """Another INDI client, on a plain socket: what KStars would be."""
-
-    def __init__(self, port: int, channels: int) -> None:
-        self.connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
-        self.heard = ""
-        self.send('<getProperties version="1.7"/>')
-        # indiserver drops what is sent to a device that its driver has not defined yet.
-        for _ in range(channels):
-            self.expect(r'<defSwitchVector[^>]*"CONNECTION"')
-
-    def send(self, xml: str) -> None:
-        self.connection.sendall(xml.encode() + b"\n")
-
-    def number(self, device: str, name: str, element: str, value: float) -> None:
-        one = f'<oneNumber name="{element}">{value}</oneNumber>'
-        self.send(f'<newNumberVector device="{device}" name="{name}">{one}</newNumberVector>')
-
-    def switch(self, device: str, name: str, element: str) -> None:
-        one = f'<oneSwitch name="{element}">On</oneSwitch>'
-        self.send(f'<newSwitchVector device="{device}" name="{name}">{one}</newSwitchVector>')
-
-    def move(self, channel: int, position: int) -> None:
-        self.number(f"MultiFocus {channel}", "ABS_FOCUS_POSITION", "FOCUS_ABSOLUTE_POSITION", position)
-
-    def expect(self, pattern: str) -> str:
-        """Read until the pattern has come; forgets everything up to it."""
-        while not (found := re.search(pattern, self.heard, re.DOTALL)):
-            data = self.connection.recv(65536)
-            assert data, "the INDI server closed the connection"
-            self.heard += data.decode()
-        self.heard = self.heard[found.end() :]
-        return found[0]
-
-    def close(self) -> None:
-        self.connection.close()
 
 
 class Chain:
@@ -264,8 +225,15 @@ class Chain:
             return False
         return True
 
-    def observe(self) -> IndiObserver:
-        return IndiObserver(self.indi_port, self.channels)
+    def observe(self) -> FocuserClient:
+        """Another INDI client, as KStars would be, which knows all channels. It is to be closed."""
+        client = FocuserClient.of_server(self.indi_port)
+        # A position may come before the definitions, where a channel moves.
+        client.excused.update(client.name(channel) for channel in range(1, self.channels + 1))
+        client.get_properties()
+        # indiserver drops what is sent to a device that its driver has not defined yet.
+        client.wait(lambda: sum("CONNECTION" in known for known in client.devices.values()) == self.channels, "devices")
+        return client
 
     def processes(self, name: str) -> list[int]:
         """Running processes with `name` in their command line that belong to this chain."""

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+from client import FocuserClient
 
 from focus_cli import channel
 from focus_cli.indi_client import IndiClient
@@ -76,7 +77,7 @@ class SlowWay:
         self._listener.close()
 
 
-Slow = tuple[Any, SlowWay, Any]
+Slow = tuple[Any, SlowWay, FocuserClient]
 
 
 @pytest.fixture
@@ -96,10 +97,16 @@ def slow(make_chain: Any) -> Iterator[Slow]:
 
 
 ONE = "MultiFocus 1"
-ABSOLUTE = rf'<setNumberVector[^>]*"{ONE}"[^>]*"ABS_FOCUS_POSITION"[^>]*'
-SYNC = rf'<setNumberVector[^>]*"{ONE}"[^>]*"FOCUS_SYNC"[^>]*'
+ABSOLUTE = "ABS_FOCUS_POSITION"
 HELD_S = 0.6
 """How long an order is on its way, once something else has happened."""
+
+
+def ask(indi: FocuserClient, name: str, values: dict[str, float | str], kind: str = "Number") -> str:
+    """The state in which the property is set next after this request of another client."""
+    since = len(indi.received)
+    indi.new(ONE, name, values, kind)
+    return indi.next_set(ONE, name, since).state
 
 
 def test_another_clients_refused_move_is_not_taken_for_ours(slow: Slow) -> None:
@@ -107,8 +114,7 @@ def test_another_clients_refused_move_is_not_taken_for_ours(slow: Slow) -> None:
     with way.closed():
         result = chain.call("set_focus", 1, 800)
         assert way.held.wait(30)
-        indi.move(1, 99_999_999)
-        indi.expect(ABSOLUTE + '"Alert"')
+        assert ask(indi, ABSOLUTE, {"FOCUS_ABSOLUTE_POSITION": 99_999_999}) == "Alert"
         time.sleep(HELD_S)
     assert result() == 0
     assert chain.simulator.position(1) == 800
@@ -119,9 +125,8 @@ def test_another_clients_move_is_not_taken_for_ours(slow: Slow) -> None:
     with way.closed():
         result = chain.call("set_focus", 1, 800)
         assert way.held.wait(30)
-        indi.move(1, 100)
-        indi.expect(ABSOLUTE + '"Busy"')
-        indi.expect(ABSOLUTE + '"Ok"')
+        assert ask(indi, ABSOLUTE, {"FOCUS_ABSOLUTE_POSITION": 100}) == "Busy"
+        indi.wait_state(ONE, ABSOLUTE, "Ok")
         time.sleep(HELD_S)
         assert chain.simulator.position(1) == 100
     assert result() == 0
@@ -133,8 +138,7 @@ def test_a_move_that_the_driver_refuses_is_outside_the_limits(slow: Slow) -> Non
     with way.closed():
         result = chain.call("set_focus", 1, 800)
         assert way.held.wait(30)
-        indi.number(ONE, "FOCUS_MAX", "FOCUS_MAX_VALUE", 500)
-        indi.expect(r'<setNumberVector[^>]*"FOCUS_MAX"[^>]*"Ok"')
+        assert ask(indi, "FOCUS_MAX", {"FOCUS_MAX_VALUE": 500}) == "Ok"
     assert result() == 6
     assert chain.simulator.target(1) == 0
 
@@ -146,8 +150,7 @@ def test_another_clients_refused_sync_is_not_taken_for_our_zero(slow: Slow) -> N
     with way.closed():
         result = chain.call("reset_home_position", 1)
         assert way.held.wait(30)
-        indi.number(ONE, "FOCUS_SYNC", "FOCUS_SYNC_VALUE", 99_999_999)
-        indi.expect(SYNC + '"Alert"')
+        assert ask(indi, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 99_999_999}) == "Alert"
         time.sleep(HELD_S)
     assert result() == 0
     assert chain.status()["current_steps_1"] == chain.simulator.position(1) == 0
@@ -158,8 +161,8 @@ def test_another_clients_sync_is_not_taken_for_our_zero(slow: Slow) -> None:
     with way.closed():
         result = chain.call("reset_home_position", 1)
         assert way.held.wait(30)
-        indi.number(ONE, "FOCUS_SYNC", "FOCUS_SYNC_VALUE", 77)
-        indi.expect(SYNC + '"Ok"')
+        ask(indi, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 77})
+        indi.wait_state(ONE, "FOCUS_SYNC", "Ok")
         time.sleep(HELD_S)
         assert chain.status()["current_steps_1"] == 77
     assert result() == 0
@@ -172,8 +175,7 @@ def test_another_clients_refused_switches_are_not_taken_for_ours(slow: Slow) -> 
         with way.closed():
             result = chain.call(method, argument)
             assert way.held.wait(30)
-            indi.switch(ONE, name, "NO_SUCH_ELEMENT")
-            indi.expect(rf'<setSwitchVector[^>]*"{ONE}"[^>]*"{name}"[^>]*"Alert"')
+            assert ask(indi, name, {"NO_SUCH_ELEMENT": "On"}, "Switch") == "Alert"
             time.sleep(HELD_S)
         assert result() == 0
     assert chain.simulator.fans is True

@@ -114,7 +114,7 @@ def test_initialize_connects_what_another_client_has_not(make_chain: Any, until:
     chain = make_chain()
     chain.start_focusd()
     indi = chain.observe()
-    indi.switch("MultiFocus 2", "CONNECTION", "CONNECT")
+    indi.new("MultiFocus 2", "CONNECTION", {"CONNECT": "On"})
     until(lambda: chain.status()["status_2"] == 1)
     status = chain.status()
     assert (status["status"], status["status_1"]) == (0, 0)
@@ -171,8 +171,13 @@ def test_a_move_of_ours_is_seen_by_another_indi_client(chain: Any) -> None:
     indi = chain.observe()
     with chain.proxy() as focusd:
         assert focusd.set_focus(2, 1234) == 0
-    indi.expect(r'<setNumberVector[^>]*"MultiFocus 2"[^>]*FOCUS_TARGET[^>]*Busy.*?1234')
-    indi.expect(r'<setNumberVector[^>]*"MultiFocus 2"[^>]*ABS_FOCUS_POSITION[^>]*Ok.*?>\s*1234\s*<')
+    target = indi.wait(
+        lambda: [answer for answer in indi.received if (answer.name, answer.state) == ("FOCUS_TARGET", "Busy")],
+        "the target",
+    )
+    assert (target[0].device, target[0].number()) == ("MultiFocus 2", 1234)
+    indi.wait(lambda: indi.position(2) == 1234, "the position")
+    indi.wait_state("MultiFocus 2", "ABS_FOCUS_POSITION", "Ok")
     indi.close()
 
 
@@ -304,7 +309,7 @@ def test_channels_have_their_labels_in_indi(make_chain: Any) -> None:
     indi = chain.observe()
     with chain.proxy() as focusd:
         assert focusd.set_focus(2, 77) == 0
-    indi.expect(r'<setNumberVector[^>]*"RASA zwei"[^>]*ABS_FOCUS_POSITION')
+    indi.next_set("RASA zwei", "ABS_FOCUS_POSITION", 0)
     indi.close()
 
 

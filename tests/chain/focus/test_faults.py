@@ -173,7 +173,7 @@ def test_what_was_shut_down_stays_disconnected_when_the_driver_restarts(chain: A
 
 def test_what_another_client_disconnects_stays_disconnected(chain: Any, until: Any) -> None:
     indi = chain.observe()
-    indi.switch("MultiFocus 2", "CONNECTION", "DISCONNECT")
+    indi.new("MultiFocus 2", "CONNECTION", {"DISCONNECT": "On"})
     until(lambda: chain.status()["status_2"] == 0)
     # Only a restart of the driver would tempt focusd to connect it again.
     (driver,) = chain.processes("-m indi_multifocus")
