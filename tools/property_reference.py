@@ -12,12 +12,9 @@ configuration can add, and a client reads what it says. What a property means st
 from __future__ import annotations
 
 import os
-import select
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +22,10 @@ from typing import NamedTuple
 from unittest import mock
 from xml.etree import ElementTree
 
-from stream import Stream
+from client import FocuserClient
+from support import DriverInside
 
 from indi_multifocus.controller.protocol import max_steps
-from indi_multifocus.driver import Driver
 from indi_multifocus.settings.driver_settings import WHOLE_RANGE, Probe, Settings
 from indi_multifocus.simulator import Simulator
 
@@ -205,7 +202,7 @@ LIMITS = (-500, 20_000)
 
 @dataclass
 class Run:
-    """What a driver of two channels said and did."""
+    """What a driver of two channels defined and did."""
 
     channels: list[dict[str, ElementTree.Element]]
     """Of each channel the properties as they were first defined, in order."""
@@ -222,66 +219,43 @@ class Run:
         return [number for number, defined in enumerate(self.channels, 1) if name in defined]
 
 
-class Client:
-    """Speaks INDI with a driver, and keeps what it says."""
+class Recorder(FocuserClient):
+    """A client that keeps the definitions as they came."""
 
     def __init__(self, read_fd: int, write_fd: int) -> None:
-        self._read_fd, self._write_fd = read_fd, write_fd
-        self._stream = Stream()
-        self.said: list[ElementTree.Element] = []
+        super().__init__(read_fd, write_fd)
+        self._definitions: list[ElementTree.Element] = []
+
+    def take(self, element: ElementTree.Element) -> None:
+        """Take one whole message."""
+        if element.tag.startswith("def"):
+            self._definitions.append(element)
+        super().take(element)
 
     def defined(self, device: str) -> dict[str, ElementTree.Element]:
         """The properties of a device as they were first defined, in order."""
         found: dict[str, ElementTree.Element] = {}
-        for told in self.said:
-            if told.tag.startswith("def") and told.get("device") == device:
-                found.setdefault(str(told.get("name")), told)
+        for definition in self._definitions:
+            if definition.get("device") == device:
+                found.setdefault(str(definition.get("name")), definition)
         return found
 
     def wait_definition(self, device: str, name: str) -> None:
         """Read until the device has defined the property."""
-        self._wait(lambda: name in self.defined(device), f"{device}.{name}")
+        self.wait(lambda: name in self.defined(device), f"{device}.{name}")
 
-    def set(self, device: str, name: str, kind: str, values: Mapping[str, str]) -> None:
+    def set(self, device: str, name: str, values: Mapping[str, str]) -> None:
         """Set a property, and wait until that is done."""
-        ones = "".join(f'<one{kind} name="{element}">{value}</one{kind}>' for element, value in values.items())
-        text = f'<new{kind}Vector device="{device}" name="{name}">{ones}</new{kind}Vector>'
-        since = len(self.said)
-        os.write(self._write_fd, text.encode())
+        since = len(self.received)
+        self.new(device, name, values)
 
-        def answers() -> list[str]:
-            told = [(told.get("device"), told.get("name"), str(told.get("state"))) for told in self.said[since:]]
-            return [state for of, what, state in told if (of, what) == (device, name) and state != "Busy"]
+        def states() -> list[str]:
+            answers = [answer for answer in self.received[since:] if answer[:3] == ("set", device, name)]
+            return [answer.state for answer in answers if answer.state != "Busy"]
 
-        self._wait(lambda: bool(answers()), f"an answer about {device}.{name}")
-        if answers()[0] != "Ok":
+        state = self.wait(states, f"an answer about {device}.{name}")[0]
+        if state != "Ok":
             raise RuntimeError(f"{device}.{name} cannot be set to {values}")
-
-    def _wait(self, condition: Callable[[], bool], what: str) -> None:
-        end_s = time.monotonic() + DEADLINE_S
-        while not condition():
-            if time.monotonic() > end_s:
-                raise TimeoutError(f"in vain waited for {what}")
-            if select.select([self._read_fd], [], [], 0.1)[0]:
-                self.said += self._stream.feed(os.read(self._read_fd, 65536))
-
-
-@contextmanager
-def running(settings: Settings) -> Iterator[tuple[Driver, Client]]:
-    """The driver, in a thread of this process. It has ended when this is left."""
-    to_driver, stdin = os.pipe()
-    stdout, from_driver = os.pipe()
-    driver = Driver(settings, stdin=to_driver, stdout=from_driver)
-    thread = threading.Thread(target=driver.run)
-    thread.start()
-    try:
-        yield driver, Client(stdout, stdin)
-    finally:
-        os.close(stdin)
-        os.close(stdout)
-        thread.join()
-        os.close(to_driver)
-        os.close(from_driver)
 
 
 @contextmanager
@@ -302,18 +276,21 @@ def run(generation: int, probe_of: int | None = None, limits: tuple[int, int] | 
     """
     probes = () if probe_of is None else (Probe("{name}", "{label}", PROBE, probe_of),)
     settings = Settings(probes=probes, travel={} if limits is None else {1: limits})
+    inside = DriverInside(settings, Recorder)
     with own_surroundings() as home, Simulator(generation=generation, probes={PROBE: 20.0}) as simulator:
-        with running(settings) as (driver, client):
+        with inside as client:
+            assert isinstance(client, Recorder)
+            driver = inside.driver
             names = [focuser.device.name for focuser in driver.focusers]
             client.wait_definition(names[-1], "DEVICE_PORT_SCAN")
             at_start = set(client.defined(names[0]))
-            client.set(names[0], "DEVICE_PORT", "Text", {"PORT": simulator.port})
+            client.set(names[0], "DEVICE_PORT", {"PORT": simulator.port})
             for name in names:
-                client.set(name, "CONNECTION", "Switch", {"CONNECT": "On"})
+                client.set(name, "CONNECTION", {"CONNECT": "On"})
                 client.wait_definition(name, "FOCUS_LINK_INFO")
             connected = {name for device in names for name in client.defined(device)}
             saved = find_saved(client, names[0], home / ".indi" / f"{names[0]}_config.xml")
-            client.set(names[0], "DEVICE_PORT_SCAN", "Switch", {"Scan Ports": "On"})
+            client.set(names[0], "DEVICE_PORT_SCAN", {"Scan Ports": "On"})
             client.wait_definition(names[-1], "SYSTEM_PORTS")
         one, other = [focuser.device for focuser in driver.focusers]
         channels = [client.defined(name) for name in names]
@@ -321,23 +298,22 @@ def run(generation: int, probe_of: int | None = None, limits: tuple[int, int] | 
         return Run(channels, at_start, connected, shared, saved)
 
 
-def find_saved(client: Client, device: str, path: Path) -> dict[str, str]:
+def find_saved(client: Recorder, device: str, path: Path) -> dict[str, str]:
     """When the settings of a device are saved. It has just connected."""
 
     def held() -> dict[str, ElementTree.Element]:
         # Files are written one after the other, and a zero is answered when its own is on the disk.
-        client.set(device, "FOCUS_SYNC", "Number", {"FOCUS_SYNC_VALUE": "0"})
+        client.set(device, "FOCUS_SYNC", {"FOCUS_SYNC_VALUE": "0"})
         return {str(vector.get("name")): vector for vector in ElementTree.parse(path).getroot()}
 
     on_connecting = held()
-    client.set(device, "CONFIG_PROCESS", "Switch", {"CONFIG_SAVE": "On"})
+    client.set(device, "CONFIG_PROCESS", {"CONFIG_SAVE": "On"})
     settings = held()
     path.unlink()
     for name, vector in settings.items():
-        kind = vector.tag[len("new") : -len("Vector")]
         values = {str(one.get("name")): (one.text or "").strip() for one in vector}
-        client.set(device, name, kind, {element: value for element, value in values.items() if value != "Off"})
-    client.set(device, "CONFIG_PROCESS", "Switch", {"CONFIG_LOAD": "On"})  # when it is done, so is what was sent before
+        client.set(device, name, {element: value for element, value in values.items() if value != "Off"})
+    client.set(device, "CONFIG_PROCESS", {"CONFIG_LOAD": "On"})  # when it is done, so is what was sent before
     at_once = held()
     return {
         name: "on connecting" if name in on_connecting else "at once" if name in at_once else "by *Save*"

@@ -50,22 +50,24 @@ def libindi() -> tuple[int, ...]:
 
 
 class DriverInside:
-    """The driver in this process, with its standard input and output on pipes."""
+    """The driver in this process, with its standard input and output on pipes; entering it gives a client of it."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, client: type[FocuserClient] = FocuserClient) -> None:
+        """`client`: its class."""
         self._settings = settings or Settings()
+        self._client = client
 
     def __enter__(self) -> FocuserClient:
         to_driver, self._stdin = os.pipe()
         self._stdout, from_driver = os.pipe()
         self._theirs = (to_driver, from_driver)
-        driver = Driver(self._settings, stdin=to_driver, stdout=from_driver)
-        self._thread = threading.Thread(target=driver.run, name="driver")
+        self.driver = Driver(self._settings, stdin=to_driver, stdout=from_driver)
+        self._thread = threading.Thread(target=self.driver.run, name="driver")
         self._thread.start()
-        client = FocuserClient(self._stdout, self._stdin)
+        client = self._client(self._stdout, self._stdin)
         try:
             client.get_properties()
-            client.settle(driver.focusers[-1].device.name)
+            client.settle(self.driver.focusers[-1].device.name)
         except BaseException:
             self.__exit__()
             raise

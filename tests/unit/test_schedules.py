@@ -89,8 +89,8 @@ class Story:
         """State and position, when all is quiet."""
         self.world.run_for(60.0)
         view = self.world.view
-        position = view.values[DEVICE, "ABS_FOCUS_POSITION"]["FOCUS_ABSOLUTE_POSITION"]
-        return view.states[DEVICE, "ABS_FOCUS_POSITION"], float(position)
+        position = view.value(DEVICE, "ABS_FOCUS_POSITION", "FOCUS_ABSOLUTE_POSITION")
+        return view.state(DEVICE, "ABS_FOCUS_POSITION"), float(position)
 
 
 DEVICE, OTHER = "MultiFocus 1", "MultiFocus 2"
@@ -152,7 +152,7 @@ def test_the_place_that_is_shown_is_no_way_back_to_it_after_a_loss_of_power(stor
     story.world.run_for(0.3)
     story.box.power_on()
     story.box.silent = True
-    shown = int(story.world.view.values[DEVICE, "ABS_FOCUS_POSITION"]["FOCUS_ABSOLUTE_POSITION"])
+    shown = int(story.world.view.value(DEVICE, "ABS_FOCUS_POSITION", "FOCUS_ABSOLUTE_POSITION"))
     story.move(shown)
     story.world.run_for(10.0)
     story.box.silent = False
@@ -248,7 +248,7 @@ def test_the_place_that_is_called_0_at_once_after_an_inward_move_is_its_end(stor
     for _ in range(20):
         begin = story.box.shaft_steps(1)
         story.move(-25)
-        while story.world.view.states[DEVICE, "ABS_FOCUS_POSITION"] != "Ok":
+        while story.world.view.state(DEVICE, "ABS_FOCUS_POSITION") != "Ok":
             story.world.run_for(0.0005)
         story.new("FOCUS_SYNC", "Number", "FOCUS_SYNC_VALUE", 0)
         assert story.shown == ("Ok", 0.0)
@@ -276,7 +276,7 @@ def test_a_zero_is_seen_to_its_end_by_who_connects_at_once_again(story: Story) -
     state, position = story.shown
     # Where that was the only channel, the link was closed before the zero was sent.
     assert (state, position) == ("Ok", 0.0 if story.world.channels > 1 else 900.0)
-    assert story.world.view.states[DEVICE, "FOCUS_SYNC"] == "Ok"
+    assert story.world.view.state(DEVICE, "FOCUS_SYNC") == "Ok"
 
 
 def test_a_reversal_is_seen_to_its_end_by_who_connects_at_once_again(story: Story) -> None:
@@ -286,8 +286,8 @@ def test_a_reversal_is_seen_to_its_end_by_who_connects_at_once_again(story: Stor
     story.new("CONNECTION", "Switch", "DISCONNECT", "On")
     story.connect()
     assert story.shown == ("Ok", 0.0)
-    assert story.world.view.states[DEVICE, "FOCUS_REVERSE_MOTION"] in ("Ok", "Idle")
-    assert story.world.view.values[DEVICE, "FOCUS_REVERSE_MOTION"]["INDI_ENABLED"] == "On"
+    assert story.world.view.state(DEVICE, "FOCUS_REVERSE_MOTION") in ("Ok", "Idle")
+    assert story.world.view.value(DEVICE, "FOCUS_REVERSE_MOTION", "INDI_ENABLED") == "On"
 
 
 @pytest.mark.parametrize("end", ["disconnected", "ended", "killed"])
@@ -306,7 +306,7 @@ def test_a_stop_that_could_not_be_sent_comes_first_when_the_controller_is_back(s
     story.box.plug()
     story.connect()
     _, position = story.shown
-    assert story.world.view.states[DEVICE, "FOCUS_ABORT_MOTION"] != "Busy"
+    assert story.world.view.state(DEVICE, "FOCUS_ABORT_MOTION") != "Busy"
     assert position < 1000
     assert position == int(story.box.shaft_steps(1))
 
@@ -318,7 +318,7 @@ def test_a_stop_that_another_controller_answers_is_answered(story: Story) -> Non
     story.box.change_reply.append(lambda reply: b"0\r\n")
     story.new("FOCUS_ABORT_MOTION", "Switch", "ABORT", "On")
     assert story.shown[0] == "Alert"
-    assert "Busy" not in story.world.view.states.values()
+    assert story.world.view.busy(DEVICE) == []
 
 
 def test_fans_that_are_switched_by_who_disconnects_at_once_are_not_busy_for_ever(story: Story) -> None:
@@ -327,7 +327,7 @@ def test_fans_that_are_switched_by_who_disconnects_at_once_are_not_busy_for_ever
     story.new("CONNECTION", "Switch", "DISCONNECT", "On")
     story.connect()
     assert story.shown == ("Ok", 0.0)
-    assert "Busy" not in story.world.view.states.values()
+    assert story.world.view.busy(DEVICE) == []
 
 
 # What a power cut of the computer leaves
@@ -346,7 +346,7 @@ def test_a_sync_that_was_answered_outlives_a_power_cut(story: Story, position: i
     story.move(40)
     story.world.run_for(5.0)
     answers: list[str] = []
-    story.world.view.when_set = lambda device, name: answers.append(story.world.view.states[device, name] + name)
+    story.world.view.when_set = lambda device, name: answers.append(story.world.view.state(device, name) + name)
     story.new("FOCUS_SYNC", "Number", "FOCUS_SYNC_VALUE", position)
     while "OkFOCUS_SYNC" not in answers:
         story.world.run_for(0.0005)
@@ -379,9 +379,9 @@ def test_a_port_that_fails_while_an_order_is_sent_is_a_lost_link(
     story.world.run_for(0.0)
     monkeypatch.setattr(session, "write", failing)
     story.move(200)
-    assert story.world.view.states[DEVICE, "ABS_FOCUS_POSITION"] == "Busy"
+    assert story.world.view.state(DEVICE, "ABS_FOCUS_POSITION") == "Busy"
     shown = story.shown
-    told = [text for _, text in story.world.view.messages if "the port is gone" in text]
+    told = [text for _, text in story.world.view.texts if "the port is gone" in text]
     assert (shown, bool(told)) == (("Alert", 0), True)
 
 

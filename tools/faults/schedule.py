@@ -158,13 +158,13 @@ class Schedule:
         while quiet_s < QUIET_S and world.now < end_s:
             self._watch(1.0)
             for channel in self._channels():
-                if world.view.states.get((_name(channel), "CONNECTION")) == "Alert":
+                if world.view.state(_name(channel), "CONNECTION") == "Alert":
                     self._say(channel, "CONNECTION", "Switch", {"CONNECT": "On"})  # never before connected: the user's
             quiet_s = 0.0 if world.box.moving() or self._busy() else quiet_s + 1.0
 
     def _busy(self) -> bool:
-        states = self._world.view.states
-        return any(states.get((_name(channel), "ABS_FOCUS_POSITION")) == "Busy" for channel in self._channels())
+        view = self._world.view
+        return any(view.state(_name(channel), "ABS_FOCUS_POSITION") == "Busy" for channel in self._channels())
 
     # --- Commands ---------------------------------------------------------------------------------------------------
 
@@ -267,7 +267,7 @@ class Schedule:
     def _abort(self, channel: int) -> None:
         self._forget(channel)
         self._world.allowed[channel] = ()
-        if (_name(channel), "FOCUS_ABORT_MOTION") in self._world.view.states:
+        if self._world.view.property(_name(channel), "FOCUS_ABORT_MOTION"):
             self._aborted.add(channel)
         self._say(channel, "FOCUS_ABORT_MOTION", "Switch", {"ABORT": "On"})
 
@@ -288,8 +288,8 @@ class Schedule:
 
     def _watched(self) -> bool:
         """Whether a driver has every channel connected."""
-        states = self._world.view.states
-        connected = all(states.get((_name(channel), "CONNECTION")) == "Ok" for channel in self._channels())
+        view = self._world.view
+        connected = all(view.state(_name(channel), "CONNECTION") == "Ok" for channel in self._channels())
         return self._world.driver is not None and connected
 
     def _noticed(self) -> bool:
@@ -487,7 +487,7 @@ class Schedule:
     # --- What is held against the driver ----------------------------------------------------------------------------
 
     def _value(self, channel: int, name: str, element: str) -> str:
-        return self._world.view.values.get((_name(channel), name), {}).get(element, "")
+        return self._world.view.value(_name(channel), name, element)
 
     def _zeroed(self, channel: int) -> None:
         frame = self._frames[channel]
@@ -502,7 +502,7 @@ class Schedule:
         if name not in ("FOCUS_SYNC", "FOCUS_REVERSE_MOTION"):
             return
         channel = int(device.rpartition(" ")[2])
-        state, asked = self._world.view.states[device, name], self._asked[channel]
+        state, asked = self._world.view.state(device, name), self._asked[channel]
         mine = [frame for frame in asked if frame.answers == name]
         if state == "Busy" or not mine:
             return
@@ -517,7 +517,7 @@ class Schedule:
     def _find_frame(self, channel: int) -> None:
         """A change of which nobody saw the end was carried out, or it was not: the driver knows which."""
         world = self._world
-        if world.driver is None or world.view.states[_name(channel), "CONNECTION"] != "Ok":
+        if world.driver is None or world.view.state(_name(channel), "CONNECTION") != "Ok":
             return
         focuser = world.driver.focusers[channel - 1]
         if focuser._syncing.vector is not None:
@@ -543,7 +543,7 @@ class Schedule:
         world = self._world
         for channel in self._channels():
             self._look_for_motion(channel)
-            state = world.view.states.get((_name(channel), "ABS_FOCUS_POSITION"), "")
+            state = world.view.state(_name(channel), "ABS_FOCUS_POSITION")
             wrong = world.driver is not None and state in ("Ok", "Idle") and self._error(channel) > 0
             since_s = self._wrong_since[channel]
             if not wrong:
@@ -566,7 +566,7 @@ class Schedule:
 
     def _hear(self) -> None:
         """A loss is told once, and nothing without end."""
-        messages = self._world.view.messages
+        messages = self._world.view.texts
         for device, message in messages[self._heard :]:
             if message.endswith("trying to get it back"):
                 self.outcome.losses += device.endswith(" 1")
@@ -588,17 +588,17 @@ class Schedule:
         world, view, outcome = self._world, self._world.view, self.outcome
         for channel in self._channels():
             device = _name(channel)
-            connection = view.states.get((device, "CONNECTION"))
+            connection = view.state(device, "CONNECTION")
             link = self._value(channel, "FOCUS_LINK_INFO", "LINK")
             if connection != "Ok" or link != "up":
                 self._blame(f"channel {channel}: the link is not back: {connection} {link!r}")
                 continue
-            state = view.states[device, "ABS_FOCUS_POSITION"]
+            state = view.state(device, "ABS_FOCUS_POSITION")
             error = self._error(channel)
             verified = self._value(channel, "FOCUS_LINK_INFO", "POSITION") == "verified"
             ordered = self._ordered[channel]
             shown = float(self._value(channel, "ABS_FOCUS_POSITION", "FOCUS_ABSOLUTE_POSITION"))
-            busy = [name for (owner, name), shown in view.states.items() if owner == device and shown == "Busy"]
+            busy = view.busy(device)
             if busy:
                 self._blame(f"channel {channel}: {', '.join(busy)} Busy for ever")
             elif error and (state != "Alert" or verified):

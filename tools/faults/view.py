@@ -6,44 +6,31 @@ Used by `world.py`, with the bytes of the driver's standard output.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from xml.etree import ElementTree
+from collections.abc import Callable, Mapping
 
-from stream import Stream
+from client import Devices
 
 
-class View:
-    """A client that listens and understands."""
+class View(Devices):
+    """A client that only receives. Of what it received it keeps the texts for people, not every update."""
 
     def __init__(self) -> None:
-        self._stream = Stream()
-        self.states: dict[tuple[str, str], str] = {}
-        self.values: dict[tuple[str, str], dict[str, str]] = {}
-        self.messages: list[tuple[str, str]] = []
+        super().__init__()
+        self.texts: list[tuple[str, str]] = []
+        """Device and message."""
         self.when_set: Callable[[str, str], None] = lambda device, name: None
         """Called with device and name of each property that is set."""
         self.trace: Callable[[str], None] = lambda line: None
-        """Gets what is set and said."""
+        """Called with a line for each property that is set and each message."""
 
-    def feed(self, data: bytes) -> None:
-        """Take what the driver has written."""
-        for element in self._stream.feed(data):
-            self._take(element)
+    def busy(self, device: str) -> list[str]:
+        """The properties of the device that are Busy."""
+        return [name for name, known in self.devices.get(device, {}).items() if known.state == "Busy"]
 
-    def _take(self, element: ElementTree.Element) -> None:
-        device, name = element.get("device", ""), element.get("name", "")
-        if element.tag[:3] in ("set", "mes"):
-            values = " ".join((child.text or "").strip() for child in element)
-            self.trace(f"{device} {name} {element.get('state', '')} {values} {element.get('message', '')}")
-        if element.get("message"):
-            self.messages.append((device, element.get("message", "")))
-        if element.tag == "delProperty":
-            self.states.pop((device, name), None)
-            self.values.pop((device, name), None)
-        elif element.tag[:3] in ("def", "set"):
-            self.states[device, name] = element.get("state", "")
-            self.values.setdefault((device, name), {}).update(
-                {child.get("name", ""): (child.text or "").strip() for child in element}
-            )
-            if element.tag.startswith("set"):
-                self.when_set(device, name)
+    def _note(self, kind: str, device: str, name: str, state: str, values: Mapping[str, str], message: str) -> None:
+        if kind in ("set", "message"):
+            self.trace(f"{device} {name} {state} {' '.join(values.values())} {message}")
+        if message:
+            self.texts.append((device, message))
+        if kind == "set":
+            self.when_set(device, name)
