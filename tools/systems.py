@@ -34,7 +34,7 @@ CLONE = "/home/observer/indi_multifocus"
 PATIENCE_S = 3600.0
 
 SERVE = """
-import os, signal, subprocess, sys
+import glob, os, signal, subprocess, sys
 pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
 served = subprocess.Popen(["make", "run"], start_new_session=True, **pipe)
 for line in served.stdout:
@@ -47,7 +47,13 @@ for command in sys.argv[1:]:
     print(f"$ {command}", done.stdout, f"exit status {done.returncode}", sep="\\n", flush=True)
     status = status or done.returncode
 os.killpg(served.pid, signal.SIGINT)
-print(served.communicate(timeout=30)[0])
+try:
+    print(served.communicate(timeout=30)[0])
+except subprocess.TimeoutExpired as late:
+    print("make run does not end; it said:", late.stdout, "and there are:", sep="\\n")
+    for name in glob.glob("/proc/[0-9]*/cmdline"):
+        print(name, open(name).read().replace("\\0", " "))
+    status = 1
 sys.exit(status)
 """
 """`make run`; then the commands that are its arguments, one after the other; then Ctrl-C."""
@@ -101,7 +107,8 @@ class System:
         status, output = self.run(*command, user=user, cwd=cwd, network=network)
         if status != 0:
             lines = [line for line in output.splitlines() if line.strip()] or ["no output"]
-            raise NotAsPromised(f"{' '.join(command)[:60]}: status {status}: {lines[-1][:100]}")
+            named = " ".join(" ".join(command).split())[:60]  # in one line: it goes into a table
+            raise NotAsPromised(f"{named}: status {status}: {lines[-1][:100]}")
         return output
 
     def who_has_no_root(self) -> str:

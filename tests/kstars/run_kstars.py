@@ -50,12 +50,10 @@ def observe(kstars: KStars, pictures: Path) -> None:
         kstars.trigger("show_control_panel")
     window = wait_for("the control panel is there", lambda: kstars.windows("INDI Control Panel"))[-1]
     kstars.xdotool("windowsize", window, "900", "900", "windowmove", window, "0", "0")
-    # The tabs stand in the order of the names, about 8 px a letter wide.
-    names = sorted(kstars.devices(), key=str.lower)
-    left = 10 + sum(8 * len(name) + 17 for name in names[: names.index(ONE)])
-    kstars.xdotool("windowraise", window)
-    time.sleep(1)  # until it is painted, a click is lost
-    kstars.xdotool("mousemove", "--window", window, str(left + 40), "25", "sleep", "0.3", "click", "1")
+    kstars.xdotool("windowraise", window, "windowfocus", window)
+    time.sleep(1)  # until it is painted, a key is lost
+    # The order of the tabs is another each time; the channel's number is underlined in its own.
+    kstars.xdotool("key", f"alt+{ONE[-1]}")
     kstars.picture("INDI Control Panel", pictures / "control_panel.png")
     kstars.ekos.stop()
 
