@@ -158,7 +158,7 @@ class PollThread:
             return session
         if session in reading:
             # Where the time is over, nothing had come when it was: select looks again then, however late that is.
-            self._polling.silent(now if ready or writable or wake_s is None else max(now, wake_s))
+            self._polling.silent_s = now if ready or writable or wake_s is None else max(now, wake_s)
         return None
 
     def _take_requests(self) -> None:
@@ -198,7 +198,7 @@ class PollThread:
         session = self._session
         if session is None:
             return
-        session.check_time(time.monotonic())
+        session.check_time(self._polling.silent_s, time.monotonic())
         if session.up:
             self._pending.send(session, self._channels, self._generation, time.monotonic())
             self._poll(session)

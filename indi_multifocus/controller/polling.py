@@ -35,7 +35,7 @@ class Polling:
         self._polled_s = 0.0
         """When the last poll was due."""
         self._round_trip_s = 0.0
-        self._silent_s = 0.0
+        self.silent_s = 0.0
         """When the port was last seen to have nothing to read."""
 
     def plan(self, channels: Iterable[Channel], asked_s: float, now: float) -> None:
@@ -64,19 +64,15 @@ class Polling:
     def wake_s(self, query: Sent | None) -> float | None:
         """When to look again. `query`: the query of the status whose reply is on its way, if there is one."""
         late_s = self._late_after_s(query) if query is not None else None
-        if late_s is not None and late_s <= self._silent_s:
+        if late_s is not None and late_s <= self.silent_s:
             late_s = None  # that is known
         return min((moment for moment in (self._due_s, late_s) if moment is not None), default=None)
-
-    def silent(self, until_s: float) -> None:
-        """There was nothing to read."""
-        self._silent_s = until_s
 
     def take_reply(self, query: Sent, now: float) -> tuple[bool, float]:
         """The status came that this queried. Whether it came late; and how much later it was probably taken than one
         whose query was sent alone."""
         taken_s = now - query.sent_s
-        late = self._silent_s >= self._late_after_s(query)
+        late = self.silent_s >= self._late_after_s(query)
         if query.alone:
             self._round_trip_s = taken_s
         return late, max(0.0, taken_s - self._round_trip_s)

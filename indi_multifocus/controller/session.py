@@ -217,10 +217,13 @@ class Session:
             return deadline_s
         return min(deadline_s, self._asked_s + ASK_AGAIN_S)
 
-    def check_time(self, now: float) -> None:
-        """Send the query again where nothing comes. Raises LinkLost when that takes too long."""
+    def check_time(self, silent_s: float, now: float) -> None:
+        """Send the query again where nothing comes. Raises LinkLost when that takes too long.
+
+        `silent_s`: when the port was last seen to have nothing to read; after that a reply may be waiting there.
+        """
         deadline_s = self._deadline_s()
-        if deadline_s is not None and now >= deadline_s:
+        if deadline_s is not None and silent_s >= deadline_s:
             raise LinkLost(self._describe_silence())
         if not self.up and now >= self._asked_s + ASK_AGAIN_S:
             self._synchronise(now)

@@ -1029,6 +1029,31 @@ def test_an_arrival_that_only_this_machine_sees_late_is_not_doubtful(
         assert box.channel(1).unverified_count == 0
 
 
+def test_a_reply_that_is_there_counts_although_this_machine_reads_it_after_the_time_out(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread slept while it gathered the reply, as a driver does that is stopped, or a machine that swaps."""
+    busy, timeout_s = threading.Event(), 0.3
+    slept: list[float] = []
+
+    class Select:
+        @staticmethod
+        def select(reading: list[Any], *others: Any) -> Any:
+            ready = select.select(reading, *others)
+            if busy.is_set() and not any(isinstance(one, Session) for one in reading):
+                time.sleep(1.5 * timeout_s)
+                slept.append(time.monotonic())
+            return ready
+
+    monkeypatch.setattr(controller_module, "select", Select)
+    with Simulator(baud_pacing=True) as simulator:
+        box.open_well(simulator.port, timeout_s)
+        busy.set()
+        assert box.move_and_wait(1, 5).current == 5
+        assert slept
+        assert all(now.link is not Link.LOST for now in box.snapshots)
+
+
 # Motors that do not do as told
 
 

@@ -119,14 +119,14 @@ def test_silence_is_asked_again_and_then_given_up() -> None:
     assert line.session.wake_s() == line.now + ASK_AGAIN_S
     assert line.written() == b"?\n?\n"
     line.now += ASK_AGAIN_S
-    line.session.check_time(line.now)
+    line.session.check_time(line.now, line.now)
     assert line.written() == b"?\n?\n"
     assert line.session.wake_s() == line.now + ASK_AGAIN_S
     line.now += ASK_AGAIN_S
-    line.session.check_time(line.now)
+    line.session.check_time(line.now, line.now)
     assert line.session.wake_s() == 100.0 + HANDSHAKE_S
     with pytest.raises(LinkLost, match="nothing answers on /dev/tty: is it the focus controller, does it have power"):
-        line.session.check_time(100.0 + HANDSHAKE_S)
+        line.session.check_time(100.0 + HANDSHAKE_S, 100.0 + HANDSHAKE_S)
     line.close()
 
 
@@ -134,7 +134,7 @@ def test_nonsense_is_given_up_too() -> None:
     line = Line()
     assert line.reply(b"T1=") == []
     with pytest.raises(LinkLost, match="what answers on /dev/tty makes no sense"):
-        line.session.check_time(100.0 + HANDSHAKE_S)
+        line.session.check_time(100.0 + HANDSHAKE_S, 100.0 + HANDSHAKE_S)
     with pytest.raises(LinkLost, match="what answers on /dev/tty is not a focus controller: "):
         line.reply(b"OK\r\n" * 20)
     line.close()
@@ -143,15 +143,15 @@ def test_nonsense_is_given_up_too() -> None:
 def test_a_controller_that_was_there_before_is_waited_for_like_for_any_reply_of_it() -> None:
     line = Line()
     again = Session(line.near, "/dev/tty", TIMEOUT_S, lambda *_: None, 100.0, known=True)
-    again.check_time(100.0 + HANDSHAKE_S)
+    again.check_time(100.0 + HANDSHAKE_S, 100.0 + HANDSHAKE_S)
     with pytest.raises(LinkLost):
-        again.check_time(100.0 + TIMEOUT_S)
+        again.check_time(100.0 + TIMEOUT_S, 100.0 + TIMEOUT_S)
     line.get_into_step()
     line.now += 60.0
     line.reply(b"gnat\r\n")
-    line.session.check_time(line.now + HANDSHAKE_S)
+    line.session.check_time(line.now + HANDSHAKE_S, line.now + HANDSHAKE_S)
     with pytest.raises(LinkLost):
-        line.session.check_time(line.now + TIMEOUT_S)
+        line.session.check_time(line.now + TIMEOUT_S, line.now + TIMEOUT_S)
     line.close()
 
 
@@ -330,9 +330,9 @@ def test_a_controller_that_does_not_answer_is_given_up_after_the_time_out(line: 
     line.now += 60.0
     line.send(QueryStatus())
     assert line.session.wake_s() == line.now + TIMEOUT_S
-    line.session.check_time(line.now + TIMEOUT_S - 0.01)
+    line.session.check_time(line.now + TIMEOUT_S - 0.01, line.now + TIMEOUT_S - 0.01)
     with pytest.raises(LinkLost, match="the controller on /dev/tty does not answer"):
-        line.session.check_time(line.now + TIMEOUT_S)
+        line.session.check_time(line.now + TIMEOUT_S, line.now + TIMEOUT_S)
 
 
 def test_while_something_comes_it_is_not_silent(line: Line) -> None:

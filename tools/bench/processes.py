@@ -58,13 +58,17 @@ def start(command: Sequence[str], env: dict[str, str], *, log: Path | None = Non
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End it, and wait until it is gone."""
+    """End it, and wait until it is gone, and what it had started: indiserver does not wait for its driver."""
+    started = [Path("/proc", child) for child in _children(process.pid)]
     process.terminate()
     try:
         process.wait(5)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    end_s = time.monotonic() + 5.0
+    while any(path.exists() for path in started) and time.monotonic() < end_s:
+        time.sleep(0.01)
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             try:
@@ -139,9 +143,13 @@ def _field(path: Path, name: str) -> str:
     raise KeyError(name)
 
 
+def _children(pid: int) -> list[str]:
+    return [child for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()]
+
+
 def child(pid: int) -> int:
     """The one child of a process, whichever of its threads has started it: indiserver's driver."""
-    children = [child for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()]
+    children = _children(pid)
     if len(children) != 1:
         raise RuntimeError(f"process {pid} has {len(children)} children, not one")
     return int(children[0])
