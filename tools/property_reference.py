@@ -30,7 +30,6 @@ from indi_multifocus.settings.driver_settings import WHOLE_RANGE, Probe, Setting
 from indi_multifocus.simulator import Simulator
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "indi-properties.md"
-DEADLINE_S = 20.0
 
 
 class Meaning(NamedTuple):

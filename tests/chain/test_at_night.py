@@ -8,7 +8,6 @@ of faults is in test_faults.py.
 from __future__ import annotations
 
 import contextlib
-import json
 import operator
 import os
 import resource
@@ -24,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT, DriverProcess, FocuserClient, Lines, environment, eventually, state_file
+from outside import configured
+from support import DriverProcess, FocuserClient, Lines, eventually, state_file
 
 from indi_multifocus.simulator import Simulator
 
@@ -34,25 +34,16 @@ ONE, TWO = "MultiFocus 1", "MultiFocus 2"
 ABSOLUTE = "ABS_FOCUS_POSITION"
 
 
-def configuration(folder: Path, **changed: Any) -> dict[str, str]:
+def configuration(folder: Path, port: str, **changed: Any) -> dict[str, str]:
     """Write a configuration with short times, and return the environment that names it."""
-    settings = {**json.loads((ROOT / "test.json").read_text()), "serial_timeout": 0.5, "idle_loop_delay": 0.1}
-    settings["moving_loop_delay"] = 0.05
-    path = folder / "multifocus.json"
-    path.write_text(json.dumps({**settings, **changed}))
-    return {"INDI_MULTIFOCUS_CONFIG": str(path)}
-
-
-@pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[Simulator]:
-    with Simulator(link=tmp_path / "focuser") as started:
-        yield started
+    times = {"serial_timeout": 0.5, "idle_loop_delay": 0.1, "moving_loop_delay": 0.05}
+    return configured(folder / "multifocus.json", port, **{**times, **changed})
 
 
 @contextlib.contextmanager
 def connected(home: Path, simulator: Simulator, **changed: Any) -> Iterator[DriverProcess]:
     """A driver with both channels connected to the simulator."""
-    with DriverProcess(home, configuration(home, serial_port=simulator.port, **changed)) as driver:
+    with DriverProcess(home, configuration(home, simulator.port, **changed)) as driver:
         driver.client.wait(lambda: driver.client.property(TWO, "DEVICE_PORT_SCAN"), "both devices")
         driver.client.connect(1, 2)
         yield driver
@@ -73,7 +64,7 @@ def test_without_a_home_it_focuses_and_says_what_it_cannot_keep(home: Path, simu
     if where == "a file":
         where = str(home / "file")
         Path(where).touch()
-    changed = {**configuration(home, serial_port=simulator.port), "HOME": where}
+    changed = {**configuration(home, simulator.port), "HOME": where}
     with DriverProcess(home, changed) as driver:
         client = driver.client
         client.connect(1)
@@ -118,21 +109,11 @@ def test_a_full_disk_costs_a_message_and_what_was_saved_stays(home: Path, simula
 
 def test_a_log_that_somebody_closed_ends_nothing(home: Path) -> None:
     unread, log = os.pipe()
-    with subprocess.Popen(
-        [sys.executable, "-m", "indi_multifocus"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment(home), cwd=ROOT,
-    ) as process:  # fmt: skip
-        try:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            client = FocuserClient(process.stdout.fileno(), process.stdin.fileno())
-            client.settle(ONE)
-            os.close(unread)
-            os.close(log)
-            client.send("<&/>")
-            client.settle(ONE)
-        finally:
-            process.kill()
+    with DriverProcess(home, stderr=log) as driver:
+        os.close(unread)
+        os.close(log)
+        driver.client.send("<&/>")
+        driver.client.settle(ONE)
 
 
 # Sleep
@@ -171,7 +152,7 @@ def test_a_second_driver_is_refused_and_disturbs_no_move(
         lines = Lines(simulator)
         under_way(first.client, 80)
         (tmp_path / "second").mkdir()
-        extra = configuration(tmp_path, serial_port=simulator.port)
+        extra = configuration(tmp_path, simulator.port)
         reason = "is in use by another program"
         if whose == "of the same user":
             extra["HOME"] = str(home)
@@ -211,7 +192,7 @@ def eavesdropper(port: str) -> Iterator[None]:
 
 
 def test_what_another_program_reads_away_is_no_answer_and_no_lie(home: Path, simulator: Simulator) -> None:
-    with DriverProcess(home, configuration(home, serial_port=simulator.port)) as driver:
+    with DriverProcess(home, configuration(home, simulator.port)) as driver:
         client = driver.client
         with eavesdropper(simulator.port):
             for _ in range(3):
@@ -313,7 +294,7 @@ def test_a_count_that_leaps_is_shown_and_doubted(home: Path, simulator: Simulato
 
 def test_what_is_asked_while_the_answer_to_connect_is_under_way_is_answered(home: Path, simulator: Simulator) -> None:
     """All of it in one go, so that orders arrive while definitions are being written."""
-    with DriverProcess(home, configuration(home, serial_port=simulator.port)) as driver:
+    with DriverProcess(home, configuration(home, simulator.port)) as driver:
         client = driver.client
         client.settle(TWO)
         connect = "<oneSwitch name='CONNECT'>On</oneSwitch>"
@@ -336,7 +317,7 @@ def test_what_is_asked_while_the_answer_to_connect_is_under_way_is_answered(home
 
 
 def test_nothing_is_left_open_by_connections_cables_and_simulations(home: Path, simulator: Simulator) -> None:
-    with DriverProcess(home, configuration(home, serial_port=simulator.port)) as driver:
+    with DriverProcess(home, configuration(home, simulator.port)) as driver:
         client, folder = driver.client, Path(f"/proc/{driver.process.pid}")
 
         def connections() -> None:

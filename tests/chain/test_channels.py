@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import DEADLINE_S, ROOT, DriverProcess, FocuserClient, environment
+from support import DEADLINE_S, ROOT, DriverProcess, FocuserClient, run_driver
 
 ALL = range(1, 10)
 
@@ -145,15 +145,7 @@ def test_labels_limits_and_thermometers_are_those_of_their_channels(home: Path) 
 def test_no_other_number_of_channels_starts_a_driver(home: Path, count: object) -> None:
     path = home / "focusers.json"
     path.write_text(json.dumps({**json.loads((ROOT / "test.json").read_text()), "channels": count}))
-    done = subprocess.run(
-        [sys.executable, "-m", "indi_multifocus"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        env=environment(home, {"INDI_MULTIFOCUS_CONFIG": str(path)}),
-        cwd=ROOT,
-        timeout=DEADLINE_S,
-    )
+    done = run_driver(home, {"INDI_MULTIFOCUS_CONFIG": str(path)})
     assert (done.returncode, done.stdout) == (1, "")
     assert "channels: " in done.stderr
     assert "a whole number from 1 to 9 is expected" in done.stderr

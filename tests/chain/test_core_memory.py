@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from outside import PROMPT_S, Machine, clear_disk, configured, fill_disk
-from support import DEADLINE_S, ROOT, DriverProcess, FocuserClient, environment, eventually
+from support import DriverProcess, FocuserClient, eventually, run_driver
 
 from indi_multifocus.simulator import Simulator
 
@@ -20,17 +17,6 @@ ONE, TWO = "MultiFocus 1", "MultiFocus 2"
 ABSOLUTE, SYNC, REVERSE = "ABS_FOCUS_POSITION", "FOCUS_SYNC", "FOCUS_REVERSE_MOTION"
 FAR = 3000
 """Half a minute away."""
-
-
-@pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[Simulator]:
-    with Simulator(link=tmp_path / "focuser") as started:
-        yield started
-
-
-@pytest.fixture
-def extra(simulator: Simulator, tmp_path: Path) -> dict[str, str]:
-    return configured(tmp_path / "focus.json", simulator.port)
 
 
 @pytest.fixture
@@ -195,10 +181,6 @@ def test_another_controller_is_not_taken_for_the_one_before(home: Path, simulato
 
 def test_two_channels_of_one_name_are_refused(home: Path, simulator: Simulator, tmp_path: Path) -> None:
     extra = {"INDIDEV": "East", **configured(tmp_path / "names.json", simulator.port, labels={"1": "East 2"})}
-    found = subprocess.run(
-        [sys.executable, "-m", "indi_multifocus"],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment(home, extra), cwd=ROOT,
-        timeout=DEADLINE_S,
-    )  # fmt: skip
+    found = run_driver(home, extra)
     clash = 'INDIDEV: "East": two channels would be named "East 2": another prefix or label is expected'
     assert (found.returncode, found.stdout, found.stderr) == (1, "", f"indi_multifocus: {clash}\n")

@@ -7,14 +7,12 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from outside import PROMPT_S, Machine, configured
-from support import DEADLINE_S, ROOT, DriverProcess, FocuserClient, Lines, environment, eventually
+from support import DriverProcess, Lines, eventually
 
 from indi_multifocus.simulator import Simulator
 
@@ -24,37 +22,25 @@ ONE, TWO = "MultiFocus 1", "MultiFocus 2"
 
 
 @contextlib.contextmanager
-def drivers(home: Path, count: int) -> Iterator[list[tuple[subprocess.Popen[bytes], FocuserClient]]]:
+def drivers(home: Path, count: int) -> Iterator[list[DriverProcess]]:
     """So many drivers at once: they take longer to start than for anything else."""
     with contextlib.ExitStack() as stack:
-        found = []
-        for _ in range(count):
-            process = stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-m", "indi_multifocus"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    env=environment(home),
-                    cwd=ROOT,
-                )
-            )
-            stack.callback(process.kill)
-            assert process.stdin is not None
-            assert process.stdout is not None
-            found.append((process, FocuserClient(process.stdout.fileno(), process.stdin.fileno())))
-            found[-1][1].get_properties()
-        yield found
+        started = [DriverProcess(home) for _ in range(count)]
+        for driver in started:
+            stack.callback(driver.process.kill)
+        yield [stack.enter_context(driver) for driver in started]
 
 
 @pytest.mark.timeout(300)  # fifty starts
 def test_a_signal_right_after_an_answer_is_not_lost(home: Path) -> None:
     for _ in range(5):
         with drivers(home, 10) as started:
-            for number, (process, client) in enumerate(started):
+            for number, driver in enumerate(started):
+                client = driver.client
                 client.wait(lambda client=client: client.property(TWO, "DEVICE_PORT_SCAN"), "the driver")  # type: ignore[misc]
                 client.settle(TWO)
-                process.send_signal(signal.SIGTERM if number % 2 else signal.SIGINT)
-                assert process.wait(DEADLINE_S) == 0
+                driver.process.send_signal(signal.SIGTERM if number % 2 else signal.SIGINT)
+                assert driver.wait() == 0
 
 
 def blocked_signals(pid: int, thread: str) -> int:

@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import sys
-import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from outside import PROMPT_S, Machine, configured
-from support import DriverProcess, FocuserClient, Lines, eventually
+from support import DriverProcess, FocuserClient, Lines, eventually, unread_bytes
 
 from indi_multifocus.simulator import Simulator
 
@@ -22,17 +19,6 @@ ONE, TWO = "MultiFocus 1", "MultiFocus 2"
 ABSOLUTE, ABORT = "ABS_FOCUS_POSITION", "FOCUS_ABORT_MOTION"
 FAR = 3000
 """Half a minute away."""
-
-
-@pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[Simulator]:
-    with Simulator(link=tmp_path / "focuser") as started:
-        yield started
-
-
-@pytest.fixture
-def extra(simulator: Simulator, tmp_path: Path) -> dict[str, str]:
-    return configured(tmp_path / "focus.json", simulator.port)
 
 
 def set_out(client: FocuserClient, simulator: Simulator, channel: int = 1, to: int = FAR) -> None:
@@ -152,19 +138,14 @@ UNREAD = 50_000
 """Bytes in a pipe that holds 65536, and takes no whole definition of all properties any more."""
 
 
-def waiting(fd: int) -> int:
-    """Bytes that are in a pipe and not read."""
-    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
-
-
 def fill(client: FocuserClient) -> None:
     """Ask, and do not read the answers, until the driver's output is full."""
     looks: list[int] = []
 
     def full() -> bool:
-        if waiting(client._write_fd) == 0:
+        if unread_bytes(client._write_fd) == 0:
             os.write(client._write_fd, b"<getProperties version='1.7'/>\n")
-        looks.append(waiting(client._read_fd))
+        looks.append(unread_bytes(client._read_fd))
         return looks[-1] > UNREAD and looks[-50:] == looks[-1:] * 50
 
     eventually(full, "the driver's output to be full")

@@ -8,14 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import serial
-from support import DEADLINE_S, ROOT, DriverProcess, IndiServer, Lines, environment, eventually, is_running
+from support import DEADLINE_S, ROOT, DriverProcess, IndiServer, Lines, environment, eventually, is_running, run_driver
 
 from indi_multifocus import __version__
 from indi_multifocus.simulator import Simulator
@@ -46,12 +45,6 @@ def connect_by_tools(server: IndiServer, port: str) -> None:
         setprop(server, f"{device}.CONNECTION.CONNECT=On")
     for device in (ONE, TWO):
         eventually(lambda: getprop(server, f"{device}.{ABSOLUTE}._STATE") == "Ok", "the connection")  # noqa: B023
-
-
-@pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[Simulator]:
-    with Simulator(link=tmp_path / "focuser") as started:
-        yield started
 
 
 # Behind indiserver
@@ -300,15 +293,7 @@ def test_what_is_for_a_log_that_is_not_there_does_not_get_among_the_indi(home: P
 
 
 def test_it_says_its_version_and_no_more(home: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "indi_multifocus", "--version"],
-        env=environment(home),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        stdin=subprocess.DEVNULL,
-    )
+    done = run_driver(home, arguments=("--version",))
     assert (done.returncode, done.stdout, done.stderr) == (0, f"indi_multifocus {__version__}\n", "")
 
 
@@ -378,7 +363,7 @@ def test_a_wrong_configuration_is_one_line_and_an_end(
     home: Path, tmp_path: Path, changed: dict[str, Any], named: str
 ) -> None:
     extra = with_configuration(tmp_path, **{"serial_port": "/dev/focuser", **changed})
-    done = run_to_its_end(home, extra)
+    done = run_driver(home, extra)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("indi_multifocus: ")
@@ -387,18 +372,6 @@ def test_a_wrong_configuration_is_one_line_and_an_end(
 
 
 def test_a_configuration_that_is_not_there_is_one_line_and_an_end(home: Path, tmp_path: Path) -> None:
-    done = run_to_its_end(home, {"INDI_MULTIFOCUS_CONFIG": str(tmp_path / "none.json")})
+    done = run_driver(home, {"INDI_MULTIFOCUS_CONFIG": str(tmp_path / "none.json")})
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"indi_multifocus: {tmp_path}/none.json: there is no such file\n"
-
-
-def run_to_its_end(home: Path, extra: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "indi_multifocus"],
-        env=environment(home, extra),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        stdin=subprocess.DEVNULL,
-    )

@@ -7,7 +7,6 @@ focus/test_faults.py, those about floods in test_flood.py, the deaths of process
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 
 import pytest
 import serial
+from outside import configured
 from support import ROOT, DriverProcess, FocuserClient, IndiServer, Lines, environment, eventually
 
 from indi_multifocus.simulator import Simulator
@@ -30,13 +30,10 @@ ABSOLUTE = "ABS_FOCUS_POSITION"
 BACK, TRYING = "the controller is back", "trying to get it back"
 
 
-def configuration(folder: Path, **changed: Any) -> dict[str, str]:
+def configuration(folder: Path, port: str, **changed: Any) -> dict[str, str]:
     """Write a configuration with short times, and return the environment that names it."""
-    settings = {**json.loads((ROOT / "test.json").read_text()), "serial_timeout": 0.5, "idle_loop_delay": 0.2}
-    settings["moving_loop_delay"] = 0.05
-    path = folder / "multifocus.json"
-    path.write_text(json.dumps({**settings, **changed}))
-    return {"INDI_MULTIFOCUS_CONFIG": str(path)}
+    times = {"serial_timeout": 0.5, "idle_loop_delay": 0.2, "moving_loop_delay": 0.05}
+    return configured(folder / "multifocus.json", port, **{**times, **changed})
 
 
 @pytest.fixture
@@ -47,7 +44,7 @@ def link(tmp_path: Path) -> str:
 @contextmanager
 def connected(home: Path, tmp_path: Path, simulator: Simulator, **changed: Any) -> Iterator[FocuserClient]:
     """A client of indiserver, whose driver is connected to the simulator with both channels."""
-    with IndiServer(home, configuration(tmp_path, serial_port=simulator.port, **changed)) as server:
+    with IndiServer(home, configuration(tmp_path, simulator.port, **changed)) as server:
         client = client_of(server)
         client.connect(1, 2)
         yield client
@@ -79,7 +76,7 @@ def agree(client: FocuserClient, simulator: Simulator) -> bool:
 
 def refused(home: Path, tmp_path: Path, port: str) -> str:
     """Try to connect the first channel, and return what is said of it."""
-    with IndiServer(home, configuration(tmp_path, serial_port=port)) as server:
+    with IndiServer(home, configuration(tmp_path, port)) as server:
         client = client_of(server)
         since = len(client.received)
         client.new(ONE, "CONNECTION", {"CONNECT": "On"}, "Switch")
@@ -174,7 +171,7 @@ def test_what_is_no_controller_is_refused_and_the_port_is_free_again(home: Path,
 
 
 def test_the_reason_being_gone_it_connects_without_a_restart(home: Path, tmp_path: Path) -> None:
-    with Simulator() as simulator, IndiServer(home, configuration(tmp_path, serial_port=simulator.port)) as server:
+    with Simulator() as simulator, IndiServer(home, configuration(tmp_path, simulator.port)) as server:
         client = client_of(server)
         simulator.echo(True)
         client.fail_to_connect()
@@ -413,7 +410,7 @@ def test_a_motor_that_does_not_turn_is_stopped_and_told_once(home: Path, tmp_pat
 
 def test_a_channel_that_the_controller_lacks_is_told_and_the_other_works(home: Path, tmp_path: Path) -> None:
     with Simulator(channels=1) as simulator:
-        with IndiServer(home, configuration(tmp_path, serial_port=simulator.port)) as server:
+        with IndiServer(home, configuration(tmp_path, simulator.port)) as server:
             client = client_of(server)
             client.connect(1)
             assert "there is no channel 2: the controller has channel 1 alone" in client.fail_to_connect(2)
@@ -425,7 +422,7 @@ def test_a_channel_that_the_controller_lacks_is_told_and_the_other_works(home: P
 
 def test_a_client_that_goes_in_mid_move_stops_nothing(home: Path, tmp_path: Path) -> None:
     with Simulator() as simulator:
-        with IndiServer(home, configuration(tmp_path, serial_port=simulator.port)) as server:
+        with IndiServer(home, configuration(tmp_path, simulator.port)) as server:
             client, lines = client_of(server), Lines(simulator)
             client.connect(1)
             other = server.client()  # before anything moves: an update could come to it before the definition
@@ -442,7 +439,7 @@ def test_a_client_that_goes_in_mid_move_stops_nothing(home: Path, tmp_path: Path
 @pytest.mark.parametrize("how", ["SIGTERM", "end of input"])
 def test_an_abort_that_was_asked_for_is_sent_before_the_driver_ends(home: Path, tmp_path: Path, how: str) -> None:
     with Simulator() as simulator:
-        with DriverProcess(home, configuration(tmp_path, serial_port=simulator.port)) as driver:
+        with DriverProcess(home, configuration(tmp_path, simulator.port)) as driver:
             client = driver.client
             client.connect(1)
             client.move(1, 5000)

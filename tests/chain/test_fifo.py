@@ -32,12 +32,6 @@ FAR = 30_000
 
 
 @pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[Simulator]:
-    with Simulator(link=tmp_path / "focuser") as started:
-        yield started
-
-
-@pytest.fixture
 def server(home: Path) -> Iterator[IndiServer]:
     with IndiServer(home, fifo=True) as started:
         yield started

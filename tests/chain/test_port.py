@@ -24,12 +24,6 @@ pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
 
 @pytest.fixture
-def simulator() -> Iterator[Simulator]:
-    with Simulator() as started:
-        yield started
-
-
-@pytest.fixture
 def bridge() -> Iterator[socket.socket]:
     """A listening network port, as a serial-to-network bridge has."""
     with socket.socket() as listening:

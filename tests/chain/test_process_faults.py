@@ -7,22 +7,29 @@ The deaths of focusd, and of what runs under it, are in focus/test_process.py an
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
 import signal
 import socket
 import subprocess
-import sys
-import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import serial
-from support import DEADLINE_S, ROOT, FocuserClient, IndiServer, Lines, environment, eventually, is_running, state_file
+from outside import configured
+from support import (
+    DEADLINE_S,
+    DriverProcess,
+    FocuserClient,
+    IndiServer,
+    Lines,
+    eventually,
+    is_running,
+    state_file,
+    unread_bytes,
+)
 
 from indi_multifocus.simulator import Simulator
 
@@ -34,17 +41,8 @@ GOAL = 60
 
 
 @pytest.fixture
-def simulator() -> Iterator[Simulator]:
-    with Simulator() as started:
-        yield started
-
-
-@pytest.fixture
 def extra(simulator: Simulator, tmp_path: Path) -> dict[str, str]:
-    settings = json.loads((ROOT / "test.json").read_text())
-    path = tmp_path / "multifocus.json"
-    path.write_text(json.dumps({**settings, "serial_port": simulator.port, "moving_loop_delay": 0.05}))
-    return {"INDI_MULTIFOCUS_CONFIG": str(path)}
+    return configured(tmp_path / "multifocus.json", simulator.port, moving_loop_delay=0.05)
 
 
 def connected(server: IndiServer) -> FocuserClient:
@@ -185,32 +183,10 @@ def driver_on(what: str, home: Path, extra: dict[str, str]) -> Iterator[tuple[su
     """
     ours, theirs = socket.socketpair()
     theirs.setblocking(what != "a non-blocking socket")
-    with ours, theirs, open(home / "errors", "wb") as errors:
-        on: Any = subprocess.PIPE if what == "pipes" else theirs
-        process = subprocess.Popen(
-            [sys.executable, "-m", "indi_multifocus"],
-            stdin=on, stdout=on, stderr=errors, env=environment(home, extra), cwd=ROOT,
-        )  # fmt: skip
-        theirs.close()
-        try:
-            if process.stdin is not None and process.stdout is not None:
-                client = FocuserClient(process.stdout.fileno(), process.stdin.fileno())
-            else:
-                client = FocuserClient(ours.fileno(), ours.fileno())
-            client.get_properties()
-            client.wait(lambda: client.property(TWO, "DEVICE_PORT_SCAN"), "the driver")
-            yield process, client
-        finally:
-            process.kill()
-            process.wait()
-            for stream in filter(None, (process.stdin, process.stdout)):
-                stream.close()
-    assert (home / "errors").read_text() == ""
-
-
-def waiting(fd: int) -> int:
-    """Bytes that are in there and not read."""
-    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+    with ours, theirs, DriverProcess(home, extra, ends=None if what == "pipes" else (ours, theirs)) as driver:
+        driver.client.wait(lambda: driver.client.property(TWO, "DEVICE_PORT_SCAN"), "the driver")
+        yield driver.process, driver.client
+    assert driver.errors == ""
 
 
 def peak_kb(pid: int) -> int:
@@ -239,7 +215,7 @@ def fill(client: FocuserClient) -> str:
         with contextlib.suppress(BlockingIOError):
             while True:
                 rest = rest[os.write(client._write_fd, rest) :] or question
-        before, unread = unread, waiting(client._read_fd)
+        before, unread = unread, unread_bytes(client._read_fd)
         return unread == before > FULL
 
     eventually(full, "input and output to be full")
@@ -289,10 +265,8 @@ def test_who_reads_late_reads_whole_messages_and_all_of_them(
 def test_what_happens_while_nobody_reads_takes_no_memory_and_ends_with_the_truth(
     home: Path, simulator: Simulator, tmp_path: Path
 ) -> None:
-    settings = json.loads((ROOT / "test.json").read_text())
-    path = tmp_path / "quick.json"
-    path.write_text(json.dumps({**settings, "serial_port": simulator.port, "moving_loop_delay": 0.0001}))
-    with driver_on("pipes", home, {"INDI_MULTIFOCUS_CONFIG": str(path)}) as (process, client):
+    extra = configured(tmp_path / "quick.json", simulator.port, moving_loop_delay=0.0001, idle_loop_delay=0.0001)
+    with driver_on("pipes", home, extra) as (process, client):
         client.connect(1)
         assert client.ask(ONE, "DEBUG", {"ENABLE": "On"}).state == "Ok"
         client.move(1, 400)
@@ -300,7 +274,7 @@ def test_what_happens_while_nobody_reads_takes_no_memory_and_ends_with_the_truth
         before_kb, lines = peak_kb(process.pid), Lines(simulator)
         rest = fill(client)
         eventually(lambda: simulator.position(1) == 400, "the end of the move")
-        assert lines.polls() > 4000
+        eventually(lambda: lines.polls() > 4000, "polls")
         assert peak_kb(process.pid) - before_kb < 3072
         client.send(rest)
         client.wait(lambda: client.position(1) == 400, "the last position")
@@ -314,20 +288,8 @@ def test_a_driver_that_is_stuck_with_its_log_ends_all_the_same(home: Path, extra
         while True:
             os.write(log, b"\n")
     os.set_blocking(log, True)
-    with subprocess.Popen(
-        [sys.executable, "-m", "indi_multifocus"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment(home, extra), cwd=ROOT,
-    ) as process:  # fmt: skip
-        try:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            client = FocuserClient(process.stdout.fileno(), process.stdin.fileno())
-            client.settle(ONE)
-            client.send("<&/>")
-            eventually(lambda: waiting(client._write_fd) == 0, "it to take that, and to be stuck with it")
-            process.terminate()
-            assert process.wait(DEADLINE_S) in (-signal.SIGALRM, 0)
-        finally:
-            process.kill()
-            os.close(unread)
-            os.close(log)
+    with os.fdopen(unread), os.fdopen(log), DriverProcess(home, extra, stderr=log) as driver:
+        driver.client.send("<&/>")
+        eventually(lambda: unread_bytes(driver.client._write_fd) == 0, "it to take that, and to be stuck with it")
+        driver.process.terminate()
+        assert driver.wait() in (-signal.SIGALRM, 0)

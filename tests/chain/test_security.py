@@ -11,12 +11,10 @@ import errno
 import json
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from support import DEADLINE_S, ROOT, DriverProcess, FocuserClient, environment, state_file
+from support import ROOT, DriverProcess, FocuserClient, run_driver, state_file
 
 from indi_multifocus.settings.files import file_name, write_atomically
 from indi_multifocus.simulator import Simulator
@@ -105,11 +103,7 @@ def test_no_name_of_a_device_leads_out_of_the_folder(home: Path, name: str) -> N
 
 
 def test_an_environment_s_name_of_devices_does_not_lead_out_either(home: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "indi_multifocus"],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=ROOT, timeout=DEADLINE_S,
-        env=environment(home, {"INDIDEV": "../../escaped"}),
-    )  # fmt: skip
+    done = run_driver(home, {"INDIDEV": "../../escaped"})
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert done.stderr.startswith('indi_multifocus: INDIDEV: "../../escaped": a name of')
     assert list(home.iterdir()) == []

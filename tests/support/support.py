@@ -10,6 +10,7 @@ All are context managers, and whatever they started has ended when they are left
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import select
@@ -18,11 +19,13 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 import serial
 from client import FocuserClient, IndiClient, Property, Received
@@ -96,26 +99,59 @@ def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str,
     return {**kept, "HOME": str(home), "PYTHONPATH": path, **(extra or {})}
 
 
-class DriverProcess:
-    """The driver as a process of its own, on pipes, without a server."""
+def run_driver(
+    home: Path, extra: Mapping[str, str] | None = None, *, arguments: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """The driver without any input, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "indi_multifocus", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=environment(home, extra),
+        cwd=ROOT,
+        timeout=DEADLINE_S,
+    )
 
-    def __init__(self, home: Path, extra: Mapping[str, str] | None = None, arguments: tuple[str, ...] = ()) -> None:
+
+class DriverProcess:
+    """The driver as a process of its own, on pipes or on a socket, without a server."""
+
+    def __init__(
+        self,
+        home: Path,
+        extra: Mapping[str, str] | None = None,
+        *,
+        stderr: int | None = None,
+        ends: tuple[socket.socket, socket.socket] | None = None,
+    ) -> None:
+        """`stderr`: where its log goes, instead of `errors`. `ends`: of a connection, ours and the driver's, in place
+        of two pipes; the driver's is closed here."""
         self._errors = home / "driver.stderr"
         with open(self._errors, "wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "indi_multifocus", *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
+                [sys.executable, "-m", "indi_multifocus"],
+                stdin=subprocess.PIPE if ends is None else ends[1].fileno(),
+                stdout=subprocess.PIPE if ends is None else ends[1].fileno(),
+                stderr=errors if stderr is None else stderr,
                 env=environment(home, extra),
                 cwd=ROOT,
             )
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.stdin = self.process.stdin
-        self.client = FocuserClient(self.process.stdout.fileno(), self.stdin.fileno())
+        if ends is not None:
+            ends[1].close()
+            self.client = FocuserClient(ends[0].fileno(), ends[0].fileno())
+        else:
+            assert self.process.stdin is not None
+            assert self.process.stdout is not None
+            self.client = FocuserClient(self.process.stdout.fileno(), self.process.stdin.fileno())
         self.may_fail = False
         """A traceback is expected."""
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        """Its standard input, where that is a pipe."""
+        assert self.process.stdin is not None
+        return self.process.stdin
 
     def __enter__(self) -> DriverProcess:
         self.client.get_properties()
@@ -130,15 +166,14 @@ class DriverProcess:
     ) -> None:
         self.process.kill()
         self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout):
-            assert stream is not None
+        for stream in filter(None, (self.process.stdin, self.process.stdout)):
             stream.close()
         if kind is None and not self.may_fail:
             assert "Traceback" not in self.errors
 
     @property
     def errors(self) -> str:
-        """What it said on standard error."""
+        """What it wrote to standard error."""
         return self._errors.read_text()
 
     def wait(self) -> int:
@@ -246,7 +281,7 @@ class IndiServer:
 
     @property
     def log(self) -> str:
-        """What server and driver said on standard error."""
+        """What server and driver wrote to standard error."""
         return self._log.read_text(errors="replace")
 
     def command(self, command: str, label: str = "") -> None:
@@ -286,6 +321,11 @@ class IndiServer:
             text=True,
             timeout=DEADLINE_S,
         )
+
+
+def unread_bytes(fd: int) -> int:
+    """How many bytes are in a pipe or socket and not read yet."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 class Bridge:
@@ -373,5 +413,7 @@ __all__ = [
     "environment",
     "eventually",
     "is_running",
+    "run_driver",
     "state_file",
+    "unread_bytes",
 ]
