@@ -3,7 +3,7 @@
 
 What the page says of names, kinds and ranges, and of when a property is there, shared or saved, is what the driver
 does: it is started in here four times, on simulated controllers of both generations, with and without what a
-configuration can add, and a client reads what it says. What a property means stands in MEANINGS below.
+configuration can add, and a client reads what it defines. What a property means stands in MEANINGS below.
 
     python -m tools.property_reference           write the page
     python -m tools.property_reference --check   status 1 where it is not what would be written
@@ -33,7 +33,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "indi-properties.md"
 
 
 class Meaning(NamedTuple):
-    """What the definition of a property does not say."""
+    """What is not in the definition of a property."""
 
     text: str
     states: Mapping[str, str] = {}
@@ -161,7 +161,7 @@ MEANINGS: Mapping[str, Meaning] = {
         {
             "Idle": "not measured yet",
             "Ok": "measured",
-            "Alert": "the probe does not answer; the temperature is the last one that it told",
+            "Alert": "the probe does not answer; the temperature is the last one that it measured",
         },
     ),
     "FAN": Meaning(
@@ -174,7 +174,7 @@ MEANINGS: Mapping[str, Meaning] = {
         {"Ok": "set out for it; `ABS_FOCUS_POSITION` says when it is there"},
     ),
     "TEMPERATURES": Meaning(
-        "What all configured probes measure, in °C; empty where a probe has told nothing or does not answer.",
+        "What all configured probes measure, in °C; empty where a probe was not read yet or does not answer.",
         {"Idle": "not measured yet", "Ok": "all probes answer", "Alert": "one does not answer"},
     ),
     "FOCUS_TARGET": Meaning(
@@ -379,7 +379,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 class Reference:
-    """What the page tells, gathered from several drivers."""
+    """What stands on the page, gathered from several drivers."""
 
     def __init__(self) -> None:
         self._full = run(2, probe_of=1)

@@ -50,7 +50,7 @@ os.killpg(served.pid, signal.SIGINT)
 try:
     print(served.communicate(timeout=30)[0])
 except subprocess.TimeoutExpired as late:
-    print("make run does not end; it said:", late.stdout, "and there are:", sep="\\n")
+    print("make run does not end; its output:", late.stdout, "and there are:", sep="\\n")
     for name in glob.glob("/proc/[0-9]*/cmdline"):
         print(name, open(name).read().replace("\\0", " "))
     status = 1
@@ -164,11 +164,11 @@ class System:
         self.must("python3", "-m", "venv", "/home/observer/venv", user="observer")
         self.must("/home/observer/venv/bin/pip", "install", "-q", ".[focusd]", user="observer", cwd=CLONE)
         for command in ("indi_multifocus", "focusd", "focus"):
-            told = self.must(f"/home/observer/venv/bin/{command}", "--version", user="observer")
-            if told != f"{command} {__version__}\n":
-                raise NotAsPromised(f"{command} --version says {told!r}")
-        version = self.must("/home/observer/venv/bin/python", "-c", PYINDI, user="observer")
-        return f"well, pyindi-client {version.strip()}"
+            version = self.must(f"/home/observer/venv/bin/{command}", "--version", user="observer")
+            if version != f"{command} {__version__}\n":
+                raise NotAsPromised(f"{command} --version prints {version!r}")
+        pyindi = self.must("/home/observer/venv/bin/python", "-c", PYINDI, user="observer")
+        return f"well, pyindi-client {pyindi.strip()}"
 
     def versions(self) -> str:
         """Of Python and libindi."""

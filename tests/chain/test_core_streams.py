@@ -24,9 +24,9 @@ def shell(command: str) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize("errors", ["2>&-", "2>/dev/full", "2> >(:)"])
 def test_it_serves_whatever_becomes_of_its_log(errors: str) -> None:
-    status, said, logged = shell(f"set -o pipefail; {ASK} | {DRIVER} {errors}")
+    status, sent, logged = shell(f"set -o pipefail; {ASK} | {DRIVER} {errors}")
     assert (status, logged) == (0, "")
-    assert said.count("<defSwitchVector") >= 2
+    assert sent.count("<defSwitchVector") >= 2
     assert shell(f"INDI_MULTIFOCUS_CONFIG=/nowhere exec {DRIVER} {errors}") == (1, "", "")
 
 

@@ -47,7 +47,7 @@ def gone(pids: Iterator[int] | list[int]) -> bool:
 
 
 class Launcher:
-    """A running launcher, and what it says."""
+    """A running launcher, and its output."""
 
     def __init__(self, folder: Path, port: int, **environment: str) -> None:
         self.folder = folder
@@ -72,7 +72,7 @@ class Launcher:
             },
         )
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self.said = ""
+        self.output = ""
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -82,19 +82,19 @@ class Launcher:
         self._lines.put(None)
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        """What it says that matches `pattern`, now or before the deadline."""
+        """What it prints that matches `pattern`, now or before the deadline."""
         end = time.monotonic() + DEADLINE_S
-        while not (found := re.search(pattern, self.said)):
+        while not (found := re.search(pattern, self.output)):
             line = self._lines.get(timeout=max(0.01, end - time.monotonic()))
-            assert line is not None, f"it ended without saying {pattern!r}, but:\n{self.said}"
-            self.said += line
+            assert line is not None, f"it ended without printing {pattern!r}, but:\n{self.output}"
+            self.output += line
         return found
 
     def ended(self) -> int:
         """Its exit status, when it has ended."""
         status = self.process.wait(DEADLINE_S)
         while (line := self._lines.get(timeout=DEADLINE_S)) is not None:
-            self.said += line
+            self.output += line
         return status
 
     def child(self, name: str) -> int:
@@ -207,7 +207,7 @@ def test_when_a_process_dies_it_says_which_and_ends_the_others(indi_port: int, p
         below = children(launcher.process.pid)
         os.kill(launcher.child(process), signal.SIGKILL)
         assert launcher.ended() == 1
-        assert re.search(rf"^make run: {named} ended \(", launcher.said, re.MULTILINE), launcher.said
+        assert re.search(rf"^make run: {named} ended \(", launcher.output, re.MULTILINE), launcher.output
         assert not any(map(is_running, below))
 
 
@@ -229,13 +229,13 @@ def test_a_port_that_is_taken_is_said_before_anything_starts() -> None:
         port = other.getsockname()[1]
         with launched(port) as launcher:
             assert launcher.ended() == 1
-            assert launcher.said == (
+            assert launcher.output == (
                 f"make run: port {port} cannot be had (Address already in use): does another INDI server run? "
                 f"End it, or take another port: INDI_PORT={port + 1} make run\n"
             )
         with launched(free_port(), FOCUSD_PORT=str(port)) as launcher:
             assert launcher.ended() == 1
-            assert f"port {port} cannot be had (Address already in use): does another focusd" in launcher.said
+            assert f"port {port} cannot be had (Address already in use): does another focusd" in launcher.output
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_a_port_that_is_taken_is_said_before_anything_starts() -> None:
 def test_a_setting_that_cannot_be_is_said(indi_port: int, environment: dict[str, str], complaint: str) -> None:
     with launched(indi_port, **environment) as launcher:
         assert launcher.ended() == 1
-        assert launcher.said.startswith(f"make run: {complaint}")
+        assert launcher.output.startswith(f"make run: {complaint}")
 
 
 def test_it_serves_a_real_port_with_the_settings_of_its_user(indi_port: int, tmp_path: Path) -> None:

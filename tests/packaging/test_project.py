@@ -65,8 +65,8 @@ def test_what_the_catalogue_starts_is_what_is_installed() -> None:
     assert {"indi_multifocus", "focusd", "focus"} <= installed
     for name in ("indi_multifocus", "focusd", "focus"):
         command = [str(Path(sys.executable).with_name(name)), "--version"]
-        said = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=30).stdout
-        assert said == f"{name} {indi_multifocus.__version__}\n"
+        printed = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=30).stdout
+        assert printed == f"{name} {indi_multifocus.__version__}\n"
 
 
 def test_make_alone_shows_what_it_can_do() -> None:

@@ -243,8 +243,8 @@ def test_only_serial_ports_can_be_opened(system: Booted) -> None:
     for device in ("/dev/ttyS9", "/dev/other"):
         system.must(f'printf "[Service]\\nExecStartPre=-%s\\n" "{opener} {device}" > {drop_in}')
         system.must("systemctl daemon-reload; systemctl start focusd@sim; systemctl stop focusd@sim")
-        said = system.must("journalctl --no-pager -u focusd@sim -n 12")
-        assert (f"{refused}: '{device}'" in said) == (device == "/dev/other"), said
+        logged = system.must("journalctl --no-pager -u focusd@sim -n 12")
+        assert (f"{refused}: '{device}'" in logged) == (device == "/dev/other"), logged
     system.must(f"rm {drop_in}; systemctl daemon-reload")
 
 

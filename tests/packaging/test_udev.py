@@ -64,12 +64,12 @@ PORT = "/1-1:1.0/tty/ttyACM0"
 
 @pytest.mark.parametrize("board", BOARDS)
 def test_a_board_becomes_dev_focuser_for_the_group_dialout(tmp_path: Path, board: str) -> None:
-    said = apply(tmp_path, PORT, *BOARDS[board])
-    assert "/dev/focuser" in re.findall(r"^DEVLINKS=(.*)", said, re.MULTILINE)[0].split()
-    assert re.search(r"60-multifocus.rules:\d+ GROUP \d+", said)
-    assert re.search(r"60-multifocus.rules:\d+ MODE 0660", said)
-    assert "ID_MM_PORT_IGNORE=1" in said
-    assert re.search(r"^(CURRENT_)?TAGS=.*:uaccess:", said, re.MULTILINE)
+    output = apply(tmp_path, PORT, *BOARDS[board])
+    assert "/dev/focuser" in re.findall(r"^DEVLINKS=(.*)", output, re.MULTILINE)[0].split()
+    assert re.search(r"60-multifocus.rules:\d+ GROUP \d+", output)
+    assert re.search(r"60-multifocus.rules:\d+ MODE 0660", output)
+    assert "ID_MM_PORT_IGNORE=1" in output
+    assert re.search(r"^(CURRENT_)?TAGS=.*:uaccess:", output, re.MULTILINE)
 
 
 @pytest.mark.parametrize("board", BOARDS)
@@ -78,9 +78,9 @@ def test_ModemManager_is_kept_off_the_board(tmp_path: Path, board: str) -> None:
 
 
 def test_an_FTDI_cable_is_nobody_s_focuser_by_itself(tmp_path: Path) -> None:
-    said = apply(tmp_path, PORT, *FTDI, serial="A50285BI")
-    assert "DEVNAME=/dev/ttyACM0" in said
-    assert "/dev/focuser" not in said
+    output = apply(tmp_path, PORT, *FTDI, serial="A50285BI")
+    assert "DEVNAME=/dev/ttyACM0" in output
+    assert "/dev/focuser" not in output
 
 
 def test_an_FTDI_cable_becomes_dev_focuser_by_the_example(tmp_path: Path) -> None:
@@ -94,8 +94,8 @@ def test_an_FTDI_cable_becomes_dev_focuser_by_the_example(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("serial", "priority"), [(CLASP_SERIAL, "100"), (PORTABLE_SERIAL, "100"), ("another", "-100")])
 def test_a_telescope_s_own_controller_comes_before_other_boards(tmp_path: Path, serial: str, priority: str) -> None:
-    said = apply(tmp_path, PORT, *BOARDS["LUFA"], serial=serial)
-    assert re.findall(r"^L:(-?\d+)$", said, re.MULTILINE) == [priority]
+    output = apply(tmp_path, PORT, *BOARDS["LUFA"], serial=serial)
+    assert re.findall(r"^L:(-?\d+)$", output, re.MULTILINE) == [priority]
 
 
 def test_udev_finds_nothing_wrong_with_the_rules(tmp_path: Path) -> None:
@@ -108,5 +108,5 @@ def test_udev_finds_nothing_wrong_with_the_rules(tmp_path: Path) -> None:
             assert done.returncode == 0, done.stdout + done.stderr
 
 
-def _complaints(said: str) -> list[str]:
-    return [line for line in said.splitlines() if re.search(r"rules:\d+.*(Invalid|Unknown|ignoring|Failed)", line)]
+def _complaints(output: str) -> list[str]:
+    return [line for line in output.splitlines() if re.search(r"rules:\d+.*(Invalid|Unknown|ignoring|Failed)", line)]

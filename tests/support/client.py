@@ -392,7 +392,7 @@ class FocuserClient(IndiClient):
         assert (self.state(device, "ABS_FOCUS_POSITION"), self.position(channel)) == ("Ok", position)
 
     def abort(self, channel: int) -> None:
-        """Ask for a stop, and wait until the driver says that it stands."""
+        """Ask for a stop, and wait until the driver has answered that it stands."""
         device = self.name(channel)
         since = len(self.received)
         self.new(device, "FOCUS_ABORT_MOTION", {"ABORT": "On"}, "Switch")
@@ -402,5 +402,5 @@ class FocuserClient(IndiClient):
         )
 
     def position(self, channel: int) -> float:
-        """Where the driver says that the channel is."""
+        """Where the channel is, as the driver shows it."""
         return float(self.value(self.name(channel), "ABS_FOCUS_POSITION", "FOCUS_ABSOLUTE_POSITION") or "nan")

@@ -2,7 +2,7 @@
 """A fresh Debian in a folder: debootstrap, and commands that run in it. For tests/packaging and `make test-systems`.
 
 Needs root. It shares kernel, network, devices and processor with this machine; its processes end with the command that
-started them. What this machine's pip is told by its configuration (an index, a certificate) holds in there, too.
+started them. The configuration of this machine's pip (an index, a certificate) holds in there, too.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def needs(*commands: str, root: bool = False) -> None:
 
 
 def run(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run to the end; its status and what it said."""
+    """Run to the end; its status and output."""
     options.setdefault("timeout", 300)
     return subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, stdin=subprocess.DEVNULL, **options
@@ -73,7 +73,7 @@ class Processes:
         self._started: list[subprocess.Popen[bytes]] = []
 
     def start(self, command: Sequence[str | Path], **options: Any) -> subprocess.Popen[bytes]:
-        """What it says goes to `log`."""
+        """Its output goes to `log`."""
         with open(self._log_path, "ab") as log:
             process = subprocess.Popen(
                 [str(part) for part in command],

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 DEADLINE_S = 20.0
-"""For what is to happen at once, on the busiest of machines. Nothing is told right or wrong by the time it takes."""
+"""For what is to happen at once, on the busiest of machines. No test judges by the time that something takes."""
 
 T = TypeVar("T")
 
@@ -18,7 +18,7 @@ def eventually(
 ) -> T:
     """The first true value of `condition`, asked again after each `pause_s`.
 
-    Raises AssertionError, which says for `what` it waited, when there is none within `within_s`.
+    Raises AssertionError, which names `what` it waited for, when there is none within `within_s`.
     """
     end_s = time.monotonic() + within_s
     while True:

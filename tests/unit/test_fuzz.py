@@ -117,8 +117,8 @@ def _reverses_elements(*arguments: Any, parse: Any = reader._parse) -> Any:
 
 
 def _takes_any_digits(line: bytes, parse: Any = protocol._parse_status) -> Any:
-    said = [int(number) for number in re.findall(rb"=([+-]\d+)", line)]
-    return protocol.Status(tuple(said[::2]), tuple(said[1::2])) if len(said) % 2 == 0 else parse(line)
+    numbers = [int(number) for number in re.findall(rb"=([+-]\d+)", line)]
+    return protocol.Status(tuple(numbers[::2]), tuple(numbers[1::2])) if len(numbers) % 2 == 0 else parse(line)
 
 
 def _turns_round(line: bytes, parse: Any = protocol._parse_status) -> Any:

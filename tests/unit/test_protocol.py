@@ -66,7 +66,7 @@ def print_status(status: Status) -> bytes:
 class Line:
     """A conversation with a controller whose first motor turns all the time, so that every status is a new one.
 
-    `late` is what the controller had said before the port was opened, `pending` what it had been told and has
+    `late` is what the controller had sent before the port was opened, `pending` what it had been told and has
     not yet carried out. The two `spoil` functions stand for noise: they get the number of a line and the line.
     """
 
@@ -583,23 +583,23 @@ def dialogues(draw: st.DrawFn) -> tuple[int, int, list[tuple[Command, bytes]]]:
     """Generation, channels, and commands with their reply lines."""
     generation = draw(st.sampled_from([1, 2]))
     channels = draw(st.integers(1, 9))
-    said = draw(st.lists(commands(generation, channels), max_size=8))
+    sent = draw(st.lists(commands(generation, channels), max_size=8))
     limit = max_steps(generation)
-    return generation, channels, [(command, draw(replies_to(command, channels, limit))) for command in said]
+    return generation, channels, [(command, draw(replies_to(command, channels, limit))) for command in sent]
 
 
 @given(dialogues(), sizes)
 def test_any_valid_stream_cut_anywhere_answers_every_command_in_order(
     dialogue: tuple[int, int, list[tuple[Command, bytes]]], sizes: list[int]
 ) -> None:
-    generation, channels, said = dialogue
+    generation, channels, sent = dialogue
     conversation = in_step(generation, channels)
-    for command, _ in said:
+    for command, _ in sent:
         conversation.send(command)
-    assert conversation.unanswered == len(said)
-    stream = b"".join(line + b"\r\n" for _, line in said)
+    assert conversation.unanswered == len(sent)
+    stream = b"".join(line + b"\r\n" for _, line in sent)
     events = [event for piece in pieces(stream, sizes) for event in conversation.receive(piece)]
-    assert events == [Answered(command, parse_line(line)) for command, line in said]
+    assert events == [Answered(command, parse_line(line)) for command, line in sent]
     assert not any(isinstance(event.reply, Garbage) for event in events if isinstance(event, Answered))
     assert conversation.unanswered == 0
     assert conversation.synchronised
@@ -619,14 +619,14 @@ chatter = st.lists(
 
 @given(chatter, sizes, st.sampled_from([1, 2]), st.lists(commands(2, 2), max_size=4))
 def test_any_bytes_cut_anywhere_are_the_same_events_and_raise_nothing(
-    data: bytes, sizes: list[int], generation: int, said: list[Command]
+    data: bytes, sizes: list[int], generation: int, sent: list[Command]
 ) -> None:
     def listen(conversation: Conversation, parts: Iterable[bytes]) -> list[Event]:
         return [event for part in parts for event in conversation.receive(part)]
 
     def started(*, synchronise: bool) -> Conversation:
         conversation = in_step(generation)
-        for command in said:
+        for command in sent:
             if generation == 2 or not isinstance(command, (QueryFans, SwitchFans, Measure)):
                 conversation.send(command)
         if synchronise:
@@ -671,8 +671,8 @@ def test_a_reply_of_another_kind_puts_the_conversation_out_of_step(
     command: Command, fitting: type, kind: type
 ) -> None:
     conversation = in_step(2)
-    for said in (Stop(2), command, QueryStatus(), Move(2, -7)):
-        conversation.send(said)
+    for sent in (Stop(2), command, QueryStatus(), Move(2, -7)):
+        conversation.send(sent)
     events = conversation.receive(b"$\r\n" + REPLIES[kind] + b"\r\n")
     assert events[0] == Answered(Stop(2), Acknowledged())
     if kind is fitting:
@@ -739,13 +739,13 @@ def test_a_status_cut_at_any_byte_is_never_believed(generation: int) -> None:
 @example(LATE_STATUS + b"0\r\n0\r\n", [Stop(1)])
 @example(LATE_STATUS + b"?\r\n?\r\n", [Stop(1)])
 @example(b"$\r\n" * 5, [Stop(1), Stop(2)])
-def test_once_out_of_step_nothing_is_believed_before_synchronising_again(data: bytes, said: list[Command]) -> None:
+def test_once_out_of_step_nothing_is_believed_before_synchronising_again(data: bytes, sent: list[Command]) -> None:
     conversation = in_step(2)
-    for command in said:
+    for command in sent:
         conversation.send(command)
     (event,) = conversation.receive(b"gnat\r\n")
     assert isinstance(event, OutOfStep)
-    assert event.unanswered == tuple(said)
+    assert event.unanswered == tuple(sent)
     assert conversation.receive(data) == []
     assert conversation.more_to_send() == b""
     assert not conversation.synchronised
@@ -794,7 +794,7 @@ def assert_in_step(line: Line, events: list[Event]) -> None:
     assert line.conversation.unanswered == 0
     assert line.say(QueryStatus()) == [Answered(QueryStatus(), line.true_statuses[-1])]
     if generation == 1:
-        assert all(len(said) <= 4 for said in line.sent)
+        assert all(len(piece) <= 4 for piece in line.sent)
 
 
 generations = pytest.mark.parametrize("generation", [1, 2])
@@ -939,39 +939,39 @@ def test_whatever_was_left_on_the_line_it_ends_in_step_and_with_a_fresh_status(
 @example([Stop(1), QueryStatus(), QueryFans(), QueryFans(), QueryFans()], 0, b"gnat\r\n", repeat(1))
 @example([QueryStatus(), QueryFans(), Stop(1)] * 4, 0, b"gnat\r\n", repeat(1))
 def test_whatever_was_under_way_when_a_reply_did_not_fit_it_ends_in_step_and_with_a_fresh_status(
-    said: list[Command], number: int, noise: bytes, sizes: Iterable[int]
+    sent: list[Command], number: int, noise: bytes, sizes: Iterable[int]
 ) -> None:
     line = Line(2, spoil_reply=lambda at, reply: noise if at == first + number else reply)
     first = 1_000
     line.synchronise()
     first = line.replies
     line.set_chunks(sizes)
-    for command in said:
+    for command in sent:
         line.write(line.conversation.send(command))
     events: list[Event] = []
     while line.conversation.synchronised and line.is_busy():
         events += line.deliver()
     if line.conversation.synchronised:
-        assert [event.command for event in events if isinstance(event, Answered)] == said
+        assert [event.command for event in events if isinstance(event, Answered)] == sent
     else:
         assert isinstance(events[-1], OutOfStep)
         answered = [event.command for event in events[:-1] if isinstance(event, Answered)]
-        assert answered + list(events[-1].unanswered) == said
+        assert answered + list(events[-1].unanswered) == sent
         assert_in_step(line, line.synchronise(attempts=2))
 
 
-@pytest.mark.parametrize("heard", [b"", LATE_STATUS, LATE_STATUS + b"0\r\n", b"$\r\n"])
+@pytest.mark.parametrize("received", [b"", LATE_STATUS, LATE_STATUS + b"0\r\n", b"$\r\n"])
 @pytest.mark.parametrize("patience", [1, 2, 5])
 @generations
 def test_answers_to_an_attempt_that_was_given_up_are_not_taken_for_those_of_the_next(
-    generation: int, patience: int, heard: bytes
+    generation: int, patience: int, received: bytes
 ) -> None:
-    line = Line(generation, late=heard, chunks=repeat(1))
+    line = Line(generation, late=received, chunks=repeat(1))
     withheld = b""
     for _ in range(patience):
         line.write(line.conversation.synchronise())
-        late, withheld = line.coming[: len(heard)], withheld + line.coming[len(heard) :]
-        heard, line.coming = b"", b""
+        late, withheld = line.coming[: len(received)], withheld + line.coming[len(received) :]
+        received, line.coming = b"", b""
         for byte in late:
             line.conversation.receive(bytes((byte,)))
             line.write(line.conversation.more_to_send())
@@ -1040,7 +1040,7 @@ def settle(line: Line) -> list[Event]:
 def test_noise_in_one_question_costs_time_and_never_a_wrong_belief(
     generation: int, number: int, noise: bytes
 ) -> None:
-    line = Line(generation, spoil_command=lambda at, said: noise if at == number else said)
+    line = Line(generation, spoil_command=lambda at, sent: noise if at == number else sent)
     for event in settle(line):
         assert not isinstance(event, NotAController)
         if isinstance(event, Synchronised):
@@ -1066,7 +1066,7 @@ def test_noise_in_one_answer_costs_time_and_never_a_wrong_belief(
 def test_a_question_mark_to_the_fans_once_by_noise_does_not_make_generation_2_a_generation_1(
     number: int, asked: int
 ) -> None:
-    line = Line(2, spoil_command=lambda at, said: b"x\n" if at == number else said)
+    line = Line(2, spoil_command=lambda at, sent: b"x\n" if at == number else sent)
     assert_in_step(line, line.synchronise())
     assert line.sent.count(b"#\n") == asked
 
@@ -1110,13 +1110,13 @@ def talk_to(answer: Callable[[bytes], bytes], turns: int = 100) -> list[Event]:
     """Synchronise with something that gives `answer` to each line, for so many turns."""
     conversation = Conversation()
     events: list[Event] = []
-    said = conversation.synchronise()
+    sent = conversation.synchronise()
     for _ in range(turns):
-        heard = b"".join(answer(line) for line in said.splitlines(keepends=True))
-        if not heard:
+        received = b"".join(answer(line) for line in sent.splitlines(keepends=True))
+        if not received:
             break
-        events += conversation.receive(heard)
-        said = conversation.more_to_send()
+        events += conversation.receive(received)
+        sent = conversation.more_to_send()
     assert not conversation.synchronised
     return events
 
@@ -1146,13 +1146,13 @@ def test_endless_garbage_is_reported_once_and_answered_a_limited_number_of_times
     conversation = Conversation()
     conversation.synchronise()
     events: list[Event] = []
-    said = b""
+    sent = b""
     for _ in range(1000):
         events += conversation.receive(b"gnat\r\n" * 10)
-        said += conversation.more_to_send()
+        sent += conversation.more_to_send()
     assert [type(event) for event in events] == [NotAController]
-    assert said.count(b"?\n") <= SYNCHRONISE_ATTEMPTS
-    assert b"#" not in said
+    assert sent.count(b"?\n") <= SYNCHRONISE_ATTEMPTS
+    assert b"#" not in sent
 
 
 def test_a_few_nonsensical_lines_do_not_make_it_no_controller() -> None:
@@ -1241,7 +1241,7 @@ FIXED: dict[bytes, Reply] = {
 
 
 def command_of(line: bytes) -> Command | None:
-    """The command whose canonical line this is, or None where it is none that may be said."""
+    """The command whose canonical line this is, or None where it is none that may be sent."""
     known: dict[bytes, Command] = {
         b"?\n": QueryStatus(),
         b"#\n": QueryFans(),

@@ -2,7 +2,7 @@
 """What Pyro4 itself needs for a call: an object that returns a dictionary, and nothing else.
 
 Runs as a process of its own: `python -m tools.bench.bare JSON` prints the URI of an object whose `report_status()`
-returns what JSON says. It ends with its standard input.
+returns this JSON. It ends with its standard input.
 """
 
 from __future__ import annotations

@@ -67,20 +67,20 @@ class _Mover:
         self._outward = not self._outward
         self.stand.client.forget()
         self.stand.traffic()
-        asked_s = self.stand.go(self._middle + (FAR if self._outward else -FAR))
+        sent_s = self.stand.go(self._middle + (FAR if self._outward else -FAR))
         self.stand.shown(POSITION, "Busy")
-        wire_s, _ = self.stand.on_wire(self.stand.driver.move, asked_s)
-        return _ms(wire_s - asked_s)
+        wire_s, _ = self.stand.on_wire(self.stand.driver.move, sent_s)
+        return _ms(wire_s - sent_s)
 
     def abort(self) -> tuple[float, bool]:
         """Abort it: how long that took to the wire in ms, and whether a status reply was coming in just then."""
         before = self.stand.traffic()
-        asked_s = self.stand.abort()
+        sent_s = self.stand.abort()
         self.stand.shown(ABORT, "Ok")
-        wire_s, seen = self.stand.on_wire((self.stand.driver.stop,), asked_s)
-        queries = [at_s for at_s, who, text in before + seen if who == "host" and "?" in text and at_s < asked_s]
+        wire_s, seen = self.stand.on_wire((self.stand.driver.stop,), sent_s)
+        queries = [at_s for at_s, who, text in before + seen if who == "host" and "?" in text and at_s < sent_s]
         in_flight = bool(queries) and wire_s < queries[-1] + (2 + STATUS_BYTES) * BYTE_MS / 1000
-        return _ms(wire_s - asked_s), in_flight
+        return _ms(wire_s - sent_s), in_flight
 
 
 def latencies(effort: Effort) -> list[Row]:
@@ -146,9 +146,9 @@ def _settle(stand: Stand) -> None:
 def _arrival(stand: Stand, steps: int) -> float:
     stand.traffic()
     target = stand.position() + steps
-    asked_s = stand.go(target)
+    sent_s = stand.go(target)
     stand.shown(POSITION, "Busy")
-    stand.on_wire(stand.driver.move, asked_s)
+    stand.on_wire(stand.driver.move, sent_s)
     ok = stand.shown(POSITION, "Ok", target)
     return _ms(ok.at_s - stand.standstill())
 
@@ -263,7 +263,7 @@ def idle(effort: Effort) -> list[Row]:
         moving = [_watch(stand, effort.watch_s) for stand in stands]
     return [
         _row("idle_wakeups", "wake-ups, idle", "1/s", wakeups),
-        _row("idle_beyond", "wake-ups, idle, other than to poll and to hear the answer", "1/s", [[beyond]],
+        _row("idle_beyond", "wake-ups, idle, other than to poll and to read the answer", "1/s", [[beyond]],
              (Target("median", 0),)),
         _row("cpu_idle", "processor, idle", "%", shares, (Target("median", 0.1),)),
         _row("cpu_moving", "processor while moving", "%", [[share] for _, share in moving], (Target("median", 2),)),

@@ -23,7 +23,7 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parents[2]
 
 ANSWER_S = 20.0
-"""A process of the bench that has said nothing for so long is stuck."""
+"""A process of the bench that has printed nothing for so long is stuck."""
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
@@ -85,7 +85,7 @@ class Helper:
         self._process = start([sys.executable, "-m", module, *arguments], env)
         self._rest = b""
         self.ready = self._read("to be ready")
-        """What it said when it was ready."""
+        """What it printed when it was ready."""
 
     def ask(self, line: str) -> Any:
         """Send a line, return the answer. Raises TimeoutError, or RuntimeError where the process has ended."""

@@ -130,8 +130,8 @@ def machine(driver: str) -> dict[str, str]:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
-    said = subprocess.run(["indiserver"], capture_output=True, text=True, check=False).stderr
-    indi = next((line.partition(":")[2].strip() for line in said.splitlines() if line.startswith("INDI Library")), "")
+    usage = subprocess.run(["indiserver"], capture_output=True, text=True, check=False).stderr
+    indi = next((line.partition(":")[2].strip() for line in usage.splitlines() if line.startswith("INDI Library")), "")
     cores = str(sum(line.startswith("processor") for line in Path("/proc/cpuinfo").read_text().splitlines()))
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),

@@ -163,7 +163,7 @@ class Stand:
             self.client.set(self.driver.device, "POLLING_PERIOD", PERIOD_MS=self._polling_ms)
             self.client.next(lambda vector: vector.name == "POLLING_PERIOD", "the answer to POLLING_PERIOD")
         self.pid = child(self.server.pid)
-        time.sleep(0.5)  # what drivers still say after the first position
+        time.sleep(0.5)  # what drivers still send after the first position
 
     def _set_port(self, device: str) -> None:
         self._defined(device, "CONNECTION_MODE" if self.driver is THEIRS else "DEVICE_PORT")

@@ -34,7 +34,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Request:
-    """One that a client made; `since`: how much it had been told before."""
+    """One that a client made; `since`: how many messages it had received before."""
 
     client: FocuserClient
     since: int
@@ -42,7 +42,7 @@ class Request:
     name: str
 
     def is_answered(self) -> bool:
-        """Whether the client was told anything about that property since."""
+        """Whether the client has received anything about that property since."""
         return any(
             answer.device == self.device and (answer.name == self.name or self.name in answer.message)
             for answer in self.client.received[self.since :]

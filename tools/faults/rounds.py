@@ -3,7 +3,7 @@
 
     three clients ── indiserver ── driver ── pseudo-terminal ── simulator
 
-`schedule.py` runs the driver in one thread and in a time of its own, so it says nothing about interleavings; here
+`schedule.py` runs the driver in one thread and in a time of its own, so it shows nothing about interleavings; here
 everything is real. A round is a seed: random requests of the clients, and faults between and within them. Then all is
 healed, and when it is quiet these must hold:
 
@@ -351,7 +351,7 @@ class Round:
         self._simulator.lose_output(0)
         self._note("all is healed")
         quiet_since_s = time.monotonic()
-        end_s, asked_s = quiet_since_s + LONGEST_S, 0.0
+        end_s, connected_s = quiet_since_s + LONGEST_S, 0.0
         while True:
             self._pass_time(0.02)
             now_s = time.monotonic()
@@ -362,8 +362,8 @@ class Round:
                 break
             if now_s > end_s:
                 raise AssertionError(f"never quiet: {noise}")
-            if now_s - asked_s > 1.0:
-                asked_s = now_s
+            if now_s - connected_s > 1.0:
+                connected_s = now_s
                 for channel in CHANNELS:
                     if self._state(channel, "CONNECTION") in ("Idle", "Alert"):
                         self._new(channel, "CONNECTION", {"CONNECT": "On"}, "Switch")
@@ -401,9 +401,9 @@ class Round:
             orders = [line for _, line in self._simulator.received[since:] if line[:1] == b"%d" % channel]
             stop = b"%dS" % channel
             if stop not in orders and self._kind != POWER:
-                self._wrong(f"channel {channel} was never told to stop")
+                self._wrong(f"channel {channel} never got the stop")
             elif stop in orders and set(orders[orders.index(stop) :]) != {stop}:
-                self._wrong(f"channel {channel} was told {orders} after an abort")
+                self._wrong(f"channel {channel} got {orders} after an abort")
 
 
 def _text(answer: Received) -> str:

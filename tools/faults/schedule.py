@@ -5,13 +5,13 @@ A schedule is a seed and the kinds of faults that it may hold. `run` carries one
 everything at its end, waits until all is quiet, and judges. What is held against the driver:
 
 - a position with state Ok or Idle that is not where the focuser really is, for longer than it takes to ask. The truth
-  is what the shaft has turned since somebody said what the place is called: a zero that reached the controller, or a
+  is what the shaft has turned since the place was last named: a zero that reached the controller, or a
   sync or reversal that the driver granted;
 - a position with state Ok that is not where the last order was to lead;
 - an order on the wire that nobody had given, or that was taken back;
 - a motor that turns on after it was aborted, whoever was disconnected or restarted meanwhile;
 - a property that is Busy for ever, or a link that does not come back by itself;
-- a loss of the link that is told more than once, and messages without end;
+- a loss of the link that is reported more than once, and messages without end;
 - an exception anywhere.
 """
 
@@ -91,9 +91,9 @@ class Schedule:
         self.outcome = Outcome(0)
         self._frames = {channel: Frame() for channel in self._channels()}
         self._ordered: dict[int, int | None] = dict.fromkeys(self._channels())
-        """Where the last order was to lead, where that can be told."""
+        """Where the last order was to lead, where that is known."""
         self._wrong_since: dict[int, float | None] = dict.fromkeys(self._channels())
-        self._heard = 0
+        self._read_texts = 0
         self._lost: set[str] = set()
         self._healed = False
         self._unnoticed = False
@@ -127,12 +127,12 @@ class Schedule:
 
     def _start(self) -> None:
         self._world.start_driver()
-        self._heard = 0
+        self._read_texts = 0
         self._lost.clear()
         self._world.view.when_set = self._was_set
         self._ordered = dict.fromkeys(self._ordered)
         for channel in self._channels():
-            self._say(channel, "CONNECTION", "Switch", {"CONNECT": "On"})
+            self._send(channel, "CONNECTION", "Switch", {"CONNECT": "On"})
 
     def _watch(self, seconds: float) -> None:
         """Let time pass, and look at what is shown meanwhile."""
@@ -140,7 +140,7 @@ class Schedule:
         while True:
             self._world.run_for(min(1.0, max(0.0, end_s - self._world.now)))
             self._look()
-            self._hear()
+            self._read_messages()
             if self._world.now >= end_s:
                 return
 
@@ -159,7 +159,7 @@ class Schedule:
             self._watch(1.0)
             for channel in self._channels():
                 if world.view.state(_name(channel), "CONNECTION") == "Alert":
-                    self._say(channel, "CONNECTION", "Switch", {"CONNECT": "On"})  # never before connected: the user's
+                    self._send(channel, "CONNECTION", "Switch", {"CONNECT": "On"})  # never before connected: the user's
             quiet_s = 0.0 if world.box.moving() or self._busy() else quiet_s + 1.0
 
     def _busy(self) -> bool:
@@ -168,7 +168,7 @@ class Schedule:
 
     # --- Commands ---------------------------------------------------------------------------------------------------
 
-    def _say(self, channel: int, name: str, kind: str, values: dict[str, object]) -> None:
+    def _send(self, channel: int, name: str, kind: str, values: dict[str, object]) -> None:
         """As indiserver passes it on."""
         text = f'<new{kind}Vector device="{_name(channel)}" name="{name}">\n'
         for key, value in values.items():
@@ -192,7 +192,7 @@ class Schedule:
                 self._move(channel) if chance.random() < 0.85 else self._abort(channel)
         elif what == "relative":
             side = chance.choice(("FOCUS_INWARD", "FOCUS_OUTWARD"))
-            self._say(channel, "FOCUS_MOTION", "Switch", {side: "On"})
+            self._send(channel, "FOCUS_MOTION", "Switch", {side: "On"})
             self._order(channel, "REL_FOCUS_POSITION", {"FOCUS_RELATIVE_POSITION": self._distance()})
         elif what == "abort":
             self._abort(channel)
@@ -208,22 +208,22 @@ class Schedule:
             side, sign = chance.choice((("INDI_ENABLED", -1), ("INDI_DISABLED", 1)))
             self._change_scale(channel, "FOCUS_REVERSE_MOTION", {side: "On"}, sign=sign)
         elif what == "backlash":
-            self._say(channel, "FOCUS_BACKLASH_TOGGLE", "Switch", {"INDI_ENABLED": "On"})
-            self._say(channel, "FOCUS_BACKLASH_STEPS", "Number", {"FOCUS_BACKLASH_VALUE": chance.choice((0, 20, 200))})
+            self._send(channel, "FOCUS_BACKLASH_TOGGLE", "Switch", {"INDI_ENABLED": "On"})
+            self._send(channel, "FOCUS_BACKLASH_STEPS", "Number", {"FOCUS_BACKLASH_VALUE": chance.choice((0, 20, 200))})
         elif what == "fans":
-            self._say(1, "FAN", "Switch", {chance.choice(("INDI_ENABLED", "INDI_DISABLED")): "On"})
+            self._send(1, "FAN", "Switch", {chance.choice(("INDI_ENABLED", "INDI_DISABLED")): "On"})
         elif self._noticed():
             self._forget(channel)
-            self._say(channel, "CONNECTION", "Switch", {"DISCONNECT": "On"})
+            self._send(channel, "CONNECTION", "Switch", {"DISCONNECT": "On"})
             self._watch(chance.choice((0.0, 0.1, 3.0)))
-            self._say(channel, "CONNECTION", "Switch", {"CONNECT": "On"})
+            self._send(channel, "CONNECTION", "Switch", {"CONNECT": "On"})
 
     def _change_scale(
         self, channel: int, name: str, values: dict[str, object], *, position: float | None = None, sign: int = 0
     ) -> bool:
         """Ask for another meaning of positions. Whether that is being done."""
         self._forget(channel)
-        self._say(channel, name, "Switch" if sign else "Number", values)
+        self._send(channel, name, "Switch" if sign else "Number", values)
         assert self._world.driver is not None
         vector = self._world.driver.focusers[channel - 1].device.vector(name)
         if vector is None or vector.state is not State.BUSY:
@@ -253,7 +253,7 @@ class Schedule:
         assert world.driver is not None
         focuser = world.driver.focusers[channel - 1]
         before = focuser.position._request
-        self._say(channel, name, "Number", values)
+        self._send(channel, name, "Number", values)
         if focuser._syncing._held:
             world.allowed[channel] = ANYWHERE
             self._ordered[channel] = None
@@ -269,7 +269,7 @@ class Schedule:
         self._world.allowed[channel] = ()
         if self._world.view.property(_name(channel), "FOCUS_ABORT_MOTION"):
             self._aborted.add(channel)
-        self._say(channel, "FOCUS_ABORT_MOTION", "Switch", {"ABORT": "On"})
+        self._send(channel, "FOCUS_ABORT_MOTION", "Switch", {"ABORT": "On"})
 
     def _forget(self, channel: int) -> None:
         """What was ordered before is not wanted any more."""
@@ -496,7 +496,7 @@ class Schedule:
     def _was_set(self, device: str, name: str) -> None:
         """What the driver grants changes what places are called."""
         if name == "CONNECTION":
-            self._hear()
+            self._read_messages()
             self._lost.discard(device)
             self._find_frame(int(device.rpartition(" ")[2]))
         if name not in ("FOCUS_SYNC", "FOCUS_REVERSE_MOTION"):
@@ -551,7 +551,7 @@ class Schedule:
             elif since_s is None:
                 self._wrong_since[channel] = world.now
             elif world.now - since_s > GRACE_S:
-                self._wrong_since[channel] = NEVER_S  # said once
+                self._wrong_since[channel] = NEVER_S  # reported once
                 self._blame(f"channel {channel}: {state}, but wrong by {self._error(channel):.1f} steps")
 
     def _look_for_motion(self, channel: int) -> None:
@@ -561,28 +561,28 @@ class Schedule:
         if not (channel in self._aborted and link == "up" and world.box.motors[channel - 1].moving):
             self._turning_since.pop(channel, None)
         elif world.now - self._turning_since.setdefault(channel, world.now) > GRACE_S:
-            self._aborted.discard(channel)  # said once
+            self._aborted.discard(channel)  # reported once
             self._blame(f"channel {channel} turns, although it was aborted")
 
-    def _hear(self) -> None:
-        """A loss is told once, and nothing without end."""
+    def _read_messages(self) -> None:
+        """A loss is reported once, and nothing without end."""
         messages = self._world.view.texts
-        for device, message in messages[self._heard :]:
+        for device, message in messages[self._read_texts :]:
             if message.endswith("trying to get it back"):
                 self.outcome.losses += device.endswith(" 1")
                 if device in self._lost:
-                    self._blame(f"the loss is told again: {message}")
+                    self._blame(f"the loss is reported again: {message}")
                 self._lost.add(device)
             elif message.endswith("the controller is back"):
                 self._lost.discard(device)
             elif "the driver failed" in message or "internal error" in message:
                 self._blame(message)
-        self._heard = len(messages)
+        self._read_texts = len(messages)
         most = 60 + 20 * self.outcome.commands + 6 * sum(self.outcome.faults.values())
         if len(messages) > most:
             self._blame(f"{len(messages)} messages")
             messages.clear()
-            self._heard = 0
+            self._read_texts = 0
 
     def _judge(self) -> None:
         world, view, outcome = self._world, self._world.view, self.outcome
@@ -664,7 +664,7 @@ EVERYTHING = "several of these together"
 
 
 def run(seed: int, kinds: tuple[str, ...] = tuple(FAULTS), trace: Callable[[str], None] | None = None) -> Outcome:
-    """Carry out one schedule. `trace` gets what is said on the serial line, and what the driver says to its clients."""
+    """Carry out one schedule. `trace` gets the bytes on the serial line and the messages to the clients."""
     home = Path(tempfile.mkdtemp(prefix="faults-"))
     world = World(seed, home)
     if trace is not None:

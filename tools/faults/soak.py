@@ -92,7 +92,7 @@ def configure(folder: Path, **changed: object) -> Path:
 
 
 class Restless:
-    """An INDI client that wants something else all the time, and reads all that it is told."""
+    """An INDI client that wants something else all the time, and reads all that it is sent."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -254,7 +254,7 @@ def _initialize(focusd: Pyro4.Proxy) -> None:
     assert code == 0, f"focusd cannot connect: {code}"
 
 
-# What is told
+# Report
 
 
 def grown(rows: list[tuple[int, ...]], column: int) -> int:

@@ -37,7 +37,7 @@ def prepare(name: str) -> None:
 
 
 def fuzz(name: str, seconds: int) -> tuple[bool, str]:
-    """Whether nothing was found in that time, and a line that says what was done."""
+    """Whether nothing was found in that time, and a line about what was done."""
     place = PLACE / name
     command = [sys.executable, "-m", "tools.fuzz.one", name]
     command += [f"-max_total_time={seconds}", f"-timeout={INPUT_TIMEOUT_S}"]
@@ -47,15 +47,15 @@ def fuzz(name: str, seconds: int) -> tuple[bool, str]:
         begun = time.monotonic()
         status = subprocess.run(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, check=False).returncode
         took = time.monotonic() - begun
-    said = (place / "log").read_text(errors="replace")
-    runs = re.findall(r"stat::number_of_executed_units:\s*(\d+)", said)
-    covered = re.findall(r"cov: (\d+) ft: (\d+) corp: (\d+)", said)
+    output = (place / "log").read_text(errors="replace")
+    runs = re.findall(r"stat::number_of_executed_units:\s*(\d+)", output)
+    covered = re.findall(r"cov: (\d+) ft: (\d+) corp: (\d+)", output)
     done = f"{runs[-1] if runs else '?'} inputs in {took:.0f} s"
     if covered:
         done += ", {} edges, {} features, {} inputs kept".format(*covered[-1])
     if status == 0:
         return True, f"{name}: {done}; nothing found"
-    tail = "\n".join(line for line in said.splitlines() if not line.startswith("#"))[-3000:]
+    tail = "\n".join(line for line in output.splitlines() if not line.startswith("#"))[-3000:]
     return False, f"{name}: {done}; FOUND something, see {place}/log\n{tail}"
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A whole driver in this process, for targets: no port, no thread; and a client that checks what it says.
+"""A whole driver in this process, for targets: no port, no thread; and a client that checks what it sends.
 
-The controller is replaced by one that does at once, or when told, what a controller might do; and so is the thread that
-writes files. Whatever the driver writes must be INDI; a property must be defined before it is set; each new… must be
-answered; and in the end a client must know everything as it is, also if it did not read for a while.
+The controller is replaced by one that does what a controller might do, at once or when the target wants it; and so is
+the thread that writes files. Whatever the driver writes must be INDI; a property must be defined before it is set;
+each new… must be answered; and in the end a client must know everything as it is, also if it did not read for a while.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ class _Client:
     def __init__(self) -> None:
         self.reads = True
         self.defined: dict[tuple[str, str], str] = {}
-        self.told: dict[tuple[str, str], tuple[str | None, dict[str | None, str | None]]] = {}
+        self.known: dict[tuple[str, str], tuple[str | None, dict[str | None, str | None]]] = {}
         """State and values of each property."""
         self.unanswered: set[tuple[str, str]] = set()
         self._read, self.stdout = os.pipe()
@@ -248,14 +248,14 @@ class _Client:
             }
             return
         if message.tag == "delProperty":
-            # One of which it was not told is no news.
+            # It did not know of this one.
             self.defined.pop(key, None)
             self.unanswered.discard(key)
             return
         what, kind = message.tag[:3], message.tag[3:-6]
         assert kind in ("Number", "Switch", "Text", "Light")
         assert message.get("state") in ("Idle", "Ok", "Busy", "Alert")
-        self.told[key] = state_and_values(message)
+        self.known[key] = state_and_values(message)
         if what == "def":
             assert message.get("perm") in (("ro", "wo", "rw") if kind != "Light" else (None,))
             self.defined[key] = kind
@@ -398,7 +398,7 @@ class Inside:
             for vector in (defined.vector for defined in focuser.device._defined.values()):
                 key = (focuser.device.name, vector.name)
                 is_now = state_and_values(ElementTree.fromstring(writer.update(*key[:1], vector)))
-                assert self.client.told[key] == is_now, f"of {key} the client does not know what it is now"
+                assert self.client.known[key] == is_now, f"of {key} the client does not know what it is now"
         known = {
             (writer.escape(focuser.device.name), name)
             for focuser in self.driver.focusers
@@ -408,7 +408,7 @@ class Inside:
 
 
 def state_and_values(message: ElementTree.Element) -> tuple[str | None, dict[str | None, str | None]]:
-    """What a def… or set… says."""
+    """State and values of a def… or set…."""
     return message.get("state"), {element.get("name"): element.text for element in message}
 
 
@@ -422,7 +422,7 @@ def message(device: str, name: str, kind: str, elements: Sequence[tuple[str, str
 
 
 def _report(self: Device, event: NewVector, error: Exception) -> None:
-    """In place of Device._report, which says it to the log and goes on."""
+    """In place of Device._report, which logs it and goes on."""
     raise AssertionError(f"the handler of {event} failed") from error
 
 

@@ -86,7 +86,7 @@ def run(data: bytes) -> None:
     choices = Choices(data)
     whole, cut = Conversation(), Conversation()
     sent: list[Command] = []
-    heard = b""
+    received = b""
     while choices.more:
         action = choices.byte() % 8
         if action == 2:
@@ -96,11 +96,11 @@ def run(data: bytes) -> None:
             _send(whole, cut, _command(choices), sent)
         else:
             coming = choices.some_bytes() if action == 3 else choices.pick(LINES)
-            heard += coming
+            received += coming
             events = whole.receive(coming)
             assert [event for n in range(len(coming)) for event in cut.receive(coming[n : n + 1])] == events
             for event in events:
-                _check(event, sent, heard)
+                _check(event, sent, received)
         assert whole.more_to_send() == cut.more_to_send()
         assert whole.unanswered == len(sent)
 
@@ -119,28 +119,29 @@ def _send(whole: Conversation, cut: Conversation, command: Command, sent: list[C
     sent.append(command)
 
 
-def _check(event: Event, sent: list[Command], heard: bytes) -> None:
-    """What is believed was asked for, and said in just these words."""
+def _check(event: Event, sent: list[Command], received: bytes) -> None:
+    """What is believed was asked for, and received in just these bytes."""
     if isinstance(event, Answered):
         assert event.command is sent.pop(0)
         assert isinstance(event.reply, _REPLIES[type(event.command)])
         if isinstance(event.reply, Status):
-            assert _line(event.reply) in heard
+            assert _line(event.reply) in received
         elif isinstance(event.reply, Temperature) and event.reply.celsius is not None:
-            assert any(b"%.4f\r\n" % said in heard for said in (event.reply.celsius, event.reply.celsius + 4096))
+            celsius = event.reply.celsius
+            assert any(b"%.4f\r\n" % number in received for number in (celsius, celsius + 4096))
     elif isinstance(event, OutOfStep):
         assert event.unanswered == tuple(sent)
         sent.clear()
     elif isinstance(event, Synchronised):
         assert len(event.status.targets) == len(event.status.currents) == event.channels
         assert (event.fans is None) == (event.generation == 1)
-        assert _line(event.status) in heard
+        assert _line(event.status) in received
     elif isinstance(event, NotAController):
         assert event.reason.isprintable()
 
 
 def _line(status: Status) -> bytes:
-    """As a controller says it."""
+    """As a controller sends it."""
     places = zip(status.targets, status.currents)
     return b",".join(b"T%d=%+07d,C%d=%+07d" % (n, target, n, current) for n, (target, current) in enumerate(places, 1))
 

@@ -49,8 +49,8 @@ def run(data: bytes) -> None:
             assert memory.problem.isprintable()
             assert found == Remembered(unverified=True)
         else:
-            told = json.loads(data)
-            assert asdict(found) == {name: told[name] for name in asdict(found)}
+            saved = json.loads(data)
+            assert asdict(found) == {name: saved[name] for name in asdict(found)}
         with Inside(Settings()) as inside:
             inside.connect_all()
             inside.settle()

@@ -100,7 +100,7 @@ class Run:
 
 
 class Signals:
-    """What the focus module says on the bus; a context manager with a thread."""
+    """What the focus module signals on the bus; a context manager with a thread."""
 
     def __init__(self, kstars: KStars) -> None:
         self.curve: list[tuple[int, float]] = []
@@ -181,7 +181,7 @@ def run(
     within_s: float = RUN_S,
 ) -> Run:
     """Start an autofocus, and wait until Ekos has ended it. `while_running` is called once it runs."""
-    said = len(log(kstars))
+    lines_before = len(log(kstars))
     begin_s = time.monotonic()
     begin = int(kstars.position(focuser.device))
     with Signals(kstars) as signals:
@@ -192,7 +192,7 @@ def run(
         while not (signals.states and signals.states[-1][1] in (COMPLETE, FAILED, ABORTED)):
             kstars.is_running()
             if time.monotonic() > end:
-                raise Failed(f"the autofocus does not end within {within_s:g} s: {log(kstars)[said:]}")
+                raise Failed(f"the autofocus does not end within {within_s:g} s: {log(kstars)[lines_before:]}")
             time.sleep(0.02)
         ended_s, state = signals.states[-1]
         time.sleep(1)  # the last signals
@@ -205,7 +205,7 @@ def run(
         moves(notes, begin),
         ended_s - begin_s,
         focuser.steps_per_s,
-        log(kstars)[said:],
+        log(kstars)[lines_before:],
     )
 
 

@@ -268,7 +268,7 @@ class KStars:
         return str(self.indi.getPropertyState(device, name))
 
     def position(self, device: str) -> float:
-        """Where a focuser is; after `set_numbers` what was asked for, until the driver has said something."""
+        """Where a focuser is; after `set_numbers` what was asked for, until the driver has sent an update."""
         return float(self.indi.getNumber(device, *POSITION))
 
     def switch(self, device: str, name: str, element: str) -> None:

@@ -58,7 +58,7 @@ class Focuser:
 def sync(kstars: KStars, device: str) -> None:
     """Let a focuser call the place where it stands START."""
     kstars.set_numbers(device, "FOCUS_SYNC", FOCUS_SYNC_VALUE=START)
-    # Only the number that was set is changed in KStars before the driver has said something.
+    # Only the number that was set is changed in KStars before the driver has sent an update.
     wait_for(f"{device} is at {START}", lambda: kstars.position(device) == START, quiet=True)
 
 
@@ -171,7 +171,7 @@ def point(kstars: KStars, focuser: Focuser) -> None:
 
 
 def choose(kstars: KStars, device: str) -> None:
-    """Let the stars follow this focuser. Ekos sets it, too, when devices come, and not always as the train says."""
+    """Let the stars follow this focuser. Ekos sets it, too, when devices come, and not always to that of the train."""
     kstars.set_text(CAMERA, "ACTIVE_DEVICES", ACTIVE_FOCUSER=device)
     wait_for(
         "the camera has the focuser",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Between KStars and indiserver: passes everything on at once, and notes what is said of one focuser.
+"""Between KStars and indiserver: passes everything on at once, and notes the messages about one focuser.
 
 KStars opens several connections (one for each camera's frames); each is served by two threads. Elements of the
 focuser are found by their text, so that frames of some megabytes cost nothing.
@@ -78,7 +78,7 @@ class Relay:
                 with self._lock:
                     self._sockets += [client, server]
                     is_first = len(self._sockets) == 2
-                # indiserver tells each connection what the others have asked for, and all of them what the driver says.
+                # indiserver passes the requests of each client to the others, and what the driver sends to all.
                 for source, sink, kinds in (
                     (client, server, {"new"}),
                     (server, client, {"set", "message"} if is_first else set()),

@@ -209,7 +209,7 @@ def _stop_beneath(on: Stage) -> None:
         wait_for("FOCUS_ABORT_MOTION stops it while Ekos goes on", lambda: on.kstars.state(device) == "Idle")
         stopped_s = time.monotonic()
         again = wait_for(
-            "Ekos says nothing, and sends a move again",
+            "Ekos logs nothing, and sends a move again",
             lambda: [note for note in on.relay.notes(stopped_s) if note.kind == "new"],
         )
         check(f"after {again[0].at_s - stopped_s:.0f} s: {again[0]}", again[0].name == POSITION[0])
@@ -253,7 +253,7 @@ def both(folder: Path) -> None:
         missed_by: list[int] = []
 
         def take() -> None:
-            offset = START  # the controller counts from 0, where FOCUS_SYNC has said START
+            offset = START  # the controller counts from 0, where FOCUS_SYNC was START
             optics = Optics(
                 lambda: [int(line[1:]) for line in lines.orders() if line[:1] == b"2" and line[1:2] in b"+-"],
                 best=400,
@@ -339,8 +339,8 @@ def cable(folder: Path) -> None:
         begin_s = time.monotonic()
         run = on.autofocus(while_running=pull)
         notes = on.relay.notes(begin_s)
-        told = [note.message for note in notes if "[ERROR]" in note.message]
-        check(f"the driver says why: {told[:1]}", told)
+        errors = [note.message for note in notes if "[ERROR]" in note.message]
+        check(f"the driver says why: {errors[:1]}", errors)
         orders = [note for note in notes if note.kind == "new" or note.state in ("Ok", "Alert") or note.message]
         print("  on the wire: " + "\n    ".join(str(note) for note in orders[:40]), flush=True)
         print("  Ekos: " + "\n    ".join(run.log[:8]), flush=True)

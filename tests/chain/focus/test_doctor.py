@@ -101,17 +101,17 @@ def test_it_asks_before_it_opens_a_port_that_a_driver_has(chain: Any) -> None:
         pid, terminal = pty.fork()
         if pid == 0:
             os.execve(sys.executable, [sys.executable, str(PROJECT / "focus"), "doctor"], chain.environment)
-        said = b""
-        while b"[y/N]" not in said:
-            said += os.read(terminal, 4096)
-        assert b"indi_multifocus (process" in said
+        output = b""
+        while b"[y/N]" not in output:
+            output += os.read(terminal, 4096)
+        assert b"indi_multifocus (process" in output
         os.write(terminal, f"{answer}\n".encode())
         try:
             while data := os.read(terminal, 4096):
-                said += data
+                output += data
         except OSError:
             pass  # it has ended
         os.waitpid(pid, 0)
         os.close(terminal)
-        locked = b"is locked by another program" in said  # by the driver, against all but root
-        assert expected.encode() in said or (answer == "y" and locked), said.decode()
+        locked = b"is locked by another program" in output  # by the driver, against all but root
+        assert expected.encode() in output or (answer == "y" and locked), output.decode()

@@ -246,8 +246,8 @@ def test_a_property_that_is_not_defined_is_not_updated_but_the_message_is_said(b
     bench.device.publish(vector)
     assert bench.output.take() == []
     bench.device.update(vector, "[INFO] hello")
-    (said,) = bench.output.take()
-    assert (said.tag, said.get("device"), said.get("message")) == ("message", "D", "[INFO] hello")
+    (message,) = bench.output.take()
+    assert (message.tag, message.get("device"), message.get("message")) == ("message", "D", "[INFO] hello")
 
 
 def test_publish_is_silent_while_nothing_changed(bench: Bench) -> None:
@@ -414,16 +414,16 @@ def test_any_of_many_takes_anything(bench: Bench) -> None:
 
 
 def test_a_property_that_is_not_there_is_explained(bench: Bench) -> None:
-    (said,) = bench.send("Number", "UNHEARD", ("X", "1"))
-    assert (said.tag, said.get("message")) == ("message", "[ERROR] D has no property UNHEARD")
+    (message,) = bench.send("Number", "UNHEARD", ("X", "1"))
+    assert (message.tag, message.get("message")) == ("message", "[ERROR] D has no property UNHEARD")
 
 
 def test_the_driver_may_say_why_a_property_is_not_there() -> None:
     output = Recorder()
     device = Device("D", output, absent=lambda name: f"no {name} yet: connect D first")
     device.handle(NewVector("Number", "D", "N", (("X", "1"),)))
-    (said,) = output.take()
-    assert said.get("message") == "[ERROR] no N yet: connect D first"
+    (message,) = output.take()
+    assert message.get("message") == "[ERROR] no N yet: connect D first"
 
 
 def test_what_is_meant_for_another_device_is_left_alone(bench: Bench) -> None:
@@ -435,8 +435,8 @@ def test_what_is_meant_for_another_device_is_left_alone(bench: Bench) -> None:
 def test_a_long_text_of_a_client_is_shortened_in_messages(bench: Bench) -> None:
     assert len(bench.refused("Number", "N", ("X", "9" * 60000))) < 250
     assert len(bench.refused("Number", "N", ("Z" * 4000, "1"))) < 250
-    (said,) = bench.send("Number", "N" * 4000, ("X", "1"))
-    assert len(said.get("message", "")) < 250
+    (message,) = bench.send("Number", "N" * 4000, ("X", "1"))
+    assert len(message.get("message", "")) < 250
 
 
 def test_a_handler_that_refuses_leaves_the_values_as_they_were(bench: Bench) -> None:
@@ -472,9 +472,9 @@ def test_a_handler_that_removes_its_property_and_refuses_leaves_a_message(bench:
 
     bench.device.define(bench.numbers, handler)
     bench.output.take()
-    deletion, said = bench.send("Number", "N", ("X", "50"))
+    deletion, message = bench.send("Number", "N", ("X", "50"))
     assert deletion.tag == "delProperty"
-    assert (said.tag, said.get("message")) == ("message", "[ERROR] D.N.X=50: gone")
+    assert (message.tag, message.get("message")) == ("message", "[ERROR] D.N.X=50: gone")
 
 
 # --- Any client -------------------------------------------------------------------------------------------------

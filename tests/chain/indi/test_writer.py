@@ -265,8 +265,8 @@ def test_messages_have_the_form_of_libindi_s_own_driver(tmp_path: Path) -> None:
         env={**os.environ, "HOME": str(tmp_path)},  # where it saves its configuration
         timeout=20,
     )
-    said = re.sub(rb"<\?xml[^>]*\?>", b"", done.stdout)
-    stream = ElementTree.fromstring(b"<stream>" + said + b"</stream>")
+    printed = re.sub(rb"<\?xml[^>]*\?>", b"", done.stdout)
+    stream = ElementTree.fromstring(b"<stream>" + printed + b"</stream>")
     known: dict[str, Vector] = {}
     seen = set()
     for theirs in stream:

@@ -87,7 +87,7 @@ def waits(pipe: Pipe) -> bool:
     return pipe.output.waiting
 
 
-def said(text: str) -> Message:
+def text_message(text: str) -> Message:
     return Message("message", "D", "", writer.message("D", text), text)
 
 
@@ -100,7 +100,7 @@ def test_each_message_leaves_in_one_write() -> None:
             Message("def", "D", "N", writer.definition("D", many)),
             Message("set", "D", "N", writer.update("D", many, ranges=True), ranges=True),
             deleted("N"),
-            said("hello"),
+            text_message("hello"),
         ]
         for message in messages:
             output.write(message)
@@ -109,9 +109,9 @@ def test_each_message_leaves_in_one_write() -> None:
 
 
 def test_a_message_that_does_not_fit_leaves_whole_as_it_is_read(pipe: Pipe) -> None:
-    long = said("x" * 500_000)
+    long = text_message("x" * 500_000)
     pipe.output.write(long)
-    pipe.output.write(said("short"))
+    pipe.output.write(text_message("short"))
     assert waits(pipe)
     data = pipe.read()
     assert data.startswith(long.data)
@@ -132,10 +132,10 @@ def test_a_reader_that_is_gone_closes_the_output_and_is_no_error(monkeypatch: py
         output = Output(-1)
         closed = [output.closed]
         for text in ("one", "two"):
-            output.write(said(text))
+            output.write(text_message(text))
             closed.append(output.closed)
     assert closed == [False, True, True]
-    assert written == [said("one").data], "nothing is written any more once it is closed"
+    assert written == [text_message("one").data], "nothing is written any more once it is closed"
     assert not output.waiting
 
 
@@ -155,7 +155,7 @@ def test_of_texts_the_last_wait_and_those_before_are_counted(pipe: Pipe) -> None
     pipe.fill()
     pipe.output.write(updated("A", 1))  # perhaps in part
     for number in range(MAX_TEXTS + 30):
-        pipe.output.write(said(f"[INFO] {number}"))
+        pipe.output.write(text_message(f"[INFO] {number}"))
     pipe.output.write(updated("B", 2, "[INFO] with B"))
     texts = [str(message.get("message")) for message in pipe.messages() if message.tag == "message"]
     assert texts[0] == "[WARNING] 30 messages were dropped, because nobody read them"
@@ -172,7 +172,7 @@ def test_the_text_of_an_update_that_is_replaced_is_still_told(pipe: Pipe) -> Non
 
 
 def test_at_the_end_it_waits_for_a_slow_reader_but_not_for_one_that_does_not_read(pipe: Pipe) -> None:
-    pipe.output.write(said("x" * 500_000))
+    pipe.output.write(text_message("x" * 500_000))
     pipe.output.drain(0.01)
     assert waits(pipe), "nobody reads"
     got: list[bytes] = []
@@ -231,7 +231,7 @@ def histories(draw: st.DrawFn) -> list[Step]:
         if what == "read":
             steps.append(None)
         elif what == "text":
-            steps.append(said(f"{number}"))
+            steps.append(text_message(f"{number}"))
         elif name not in there or what == "def":
             there.add(name)
             steps.append(defined(name, number, number + 100))
