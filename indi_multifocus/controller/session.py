@@ -207,6 +207,8 @@ class Session:
         self._unwritten.clear()
         self._asked_s = self.status_asked_s = now
         self._put(self._conversation.synchronise())
+        # A stop that may have been lost does not wait until it can be sent again with its reply.
+        self.send_stops_unsynchronised(())
 
     # --- Time-outs -----------------------------------------------------------------------------------------
 
@@ -220,10 +222,11 @@ class Session:
     def check_time(self, silent_s: float, now: float) -> None:
         """Send the query again where nothing comes. Raises LinkLost when that takes too long.
 
-        `silent_s`: when the port was last seen to have nothing to read; after that a reply may be waiting there.
+        `silent_s`: when the port was last seen to have nothing to read; after that a reply may be waiting there. (Where
+        no reply can be trusted that does not count: there may be no end of what comes.)
         """
         deadline_s = self._deadline_s()
-        if deadline_s is not None and silent_s >= deadline_s:
+        if deadline_s is not None and (silent_s if self.up else now) >= deadline_s:
             raise LinkLost(self._describe_silence())
         if not self.up and now >= self._asked_s + ASK_AGAIN_S:
             self._synchronise(now)

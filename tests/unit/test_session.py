@@ -215,6 +215,21 @@ def test_a_stop_serves_another_while_it_is_the_last_order_to_its_channel(line: L
     assert not line.session.join_stop(1, 10)
 
 
+def test_a_stop_that_may_be_lost_is_written_again_as_soon_as_the_line_falls_out_of_step(line: Line) -> None:
+    line.send(Move(1, 5), Stop(2))
+    line.written()
+    line.reply(b"gnat\r\n")
+    assert line.written() == b"?\n?\n2S\n"
+    line.now += ASK_AGAIN_S
+    line.session.check_time(line.now, line.now)
+    assert line.written() == b"?\n?\n2S\n"
+    line.now += ASK_AGAIN_S
+    line.session.check_time(line.now, line.now)
+    line.get_into_step()
+    line.session.send_again(line.now, without_moves_of=())
+    assert line.session.orders(2) == [(Stop(2), 2)], "and again when its reply can be trusted"
+
+
 def test_what_this_controller_must_not_get_is_refused() -> None:
     line = Line(generation=1)
     line.get_into_step()
@@ -226,7 +241,7 @@ def test_what_this_controller_must_not_get_is_refused() -> None:
 
 def test_it_is_known_when_a_status_was_last_asked_for(line: Line) -> None:
     line.now += 1.0
-    line.send(Stop(1))
+    line.send(Move(1, 5))
     asked_s = [line.session.status_asked_s]
     line.send(QueryStatus())
     asked_s.append(line.session.status_asked_s)

@@ -372,6 +372,7 @@ class Round:
     def _noise(self) -> list[str]:
         """What is still going on."""
         found = [f"motor {channel} turns" for channel in CHANNELS if self._simulator.standstill(channel) is None]
+        found += [f"{request.name} is not answered" for request in self._requests if not request.is_answered()]
         for channel in CHANNELS:
             device = self._client.name(channel)
             properties = self._client.devices.get(device, {})
