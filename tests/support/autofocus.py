@@ -31,6 +31,8 @@ GSC = ROOT / "tools" / "rehearse"
 CAMERA, POSITION = "CCD Simulator", "ABS_FOCUS_POSITION"
 FOCAL_LENGTH_MM, APERTURE_MM = 800, 200
 EXPOSURE_S = 0.02
+NOISE = 2
+"""Of the simulated camera, in units of a pixel."""
 BOX_PX = 96
 
 
@@ -149,9 +151,9 @@ class Frame:
         return column, row
 
     @property
-    def has_light(self) -> bool:
-        """Whether there is anything but the sky."""
-        return max(self.pixels) > statistics.median(self.pixels)
+    def has_stars(self) -> bool:
+        """Whether there is anything but the sky and its noise."""
+        return max(self.pixels) > statistics.median(self.pixels) + 50 * NOISE
 
     def half_flux_radius(self) -> float:
         """Of the one star in it, in pixels: the mean distance of its light from its centre."""
@@ -180,19 +182,39 @@ class Camera:
         send(CAMERA, "POLLING_PERIOD", PERIOD_MS=10)
         send(CAMERA, "SCOPE_INFO", FOCAL_LENGTH=FOCAL_LENGTH_MM, APERTURE=APERTURE_MM)
         # Stars of magnitude 8 are as bright as they can be after a second.
-        send(CAMERA, "SIMULATOR_SETTINGS", SIM_SATURATION=8, SIM_NOISE=2)
+        send(CAMERA, "SIMULATOR_SETTINGS", SIM_SATURATION=8, SIM_NOISE=NOISE)
         send(CAMERA, "SIM_FOCUSING", SIM_FOCUS_POSITION=best, SIM_FOCUS_MAX=travel, SIM_SEEING=3.5)
         observer.send_text(CAMERA, "ACTIVE_DEVICES", ACTIVE_FOCUSER=focuser)
-        column, row = observer.expose().brightest()
-        send(CAMERA, "CCD_FRAME", X=column - BOX_PX // 2, Y=row - BOX_PX // 2, WIDTH=BOX_PX, HEIGHT=BOX_PX)
+        whole = observer.expose()
+        self._size = (whole.width, whole.height)
+        self._point(*whole.brightest())
 
     def __call__(self) -> float:
-        """Expose, and measure the star. On a busy machine the simulated camera may be without its stars once."""
-        for _ in range(5):
+        """Expose, and measure the star. Without a mount it moves by some pixels a second, as the sky does."""
+        for _ in range(20):
             frame = self._observer.expose()
-            if frame.has_light:
+            if not frame.has_stars:
+                self._point(*self._whole_frame().brightest())
+                continue
+            column, row = frame.brightest()
+            if max(abs(column - BOX_PX // 2), abs(row - BOX_PX // 2)) <= BOX_PX // 4:
                 return frame.half_flux_radius()
-        raise AssertionError("five frames without a star")
+            self._point(self._left + column, self._top + row)
+        raise AssertionError("the star is never in the middle of a frame")
+
+    def _point(self, column: int, row: int) -> None:
+        """Read a box around this pixel from now on, as far as that is inside the frame."""
+        self._left, self._top = (
+            max(0, min(at - BOX_PX // 2, size - BOX_PX)) for at, size in zip((column, row), self._size)
+        )
+        self._read(self._left, self._top, BOX_PX, BOX_PX)
+
+    def _whole_frame(self) -> Frame:
+        self._read(0, 0, *self._size)
+        return self._observer.expose()
+
+    def _read(self, left: int, top: int, width: int, height: int) -> None:
+        self._observer.send_numbers(CAMERA, "CCD_FRAME", X=left, Y=top, WIDTH=width, HEIGHT=height)
 
 
 class Optics:
