@@ -16,8 +16,6 @@ from __future__ import annotations
 import copy
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -27,7 +25,8 @@ from typing import Any, NamedTuple
 
 import pytest
 from moonlite import Moonlite
-from support import ROOT, DriverInside, FocuserClient, IndiServer, Property, Received, environment, libindi
+from pyindi import run_script
+from support import ROOT, DriverInside, FocuserClient, IndiServer, Property, Received, libindi
 
 from indi_multifocus.settings.driver_settings import Probe, Settings
 from indi_multifocus.simulator import Simulator
@@ -608,34 +607,15 @@ def test_libindi_s_client_library_understands_all_that_the_driver_says(server: I
     """It prints a line for each message that it cannot make sense of; of its chatter only what is listed is allowed."""
     client = server.client()
     client.wait(lambda: client.property(OURS, "FOCUS_LINK_INFO"), "all properties")
-    # In a process of its own, for its threads and for what it prints.
-    done = subprocess.run(
-        [sys.executable, "-c", PYINDI, str(server.port), *(OURS, "MultiFocus 2"), str(len(client.devices[OURS]))],
-        env=environment(home),
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    done = run_script(USE, home, server.port, OURS, "MultiFocus 2", str(len(client.devices[OURS])))
     assert done.returncode == 0, done.stdout + done.stderr
     chatter = re.compile(r"INDI::BaseClient::(connectServer|disconnectServer): .*|found \d+ properties|moved", re.ASCII)
     assert [line for line in (done.stdout + done.stderr).splitlines() if not chatter.fullmatch(line)] == []
     assert "moved" in done.stdout
 
 
-PYINDI = """
-import sys, time
-import PyIndi
-
-port, one, two, count = sys.argv[1:]
-client = PyIndi.BaseClient()
-client.setServer("127.0.0.1", int(port))
-assert client.connectServer()
-end = time.monotonic() + 20
-
-def until(condition):
-    while not condition():
-        assert time.monotonic() < end, "too late"
-        time.sleep(0.01)
+USE = """
+one, two, count = sys.argv[2:]
 
 def number(device, name):
     return client.getDevice(device).getNumber(name)
@@ -667,5 +647,4 @@ switch[1].setState(PyIndi.ISS_ON)
 client.sendNewSwitch(switch)
 until(lambda: not number(one, "ABS_FOCUS_POSITION"))
 print("moved", flush=True)
-client.disconnectServer()
 """

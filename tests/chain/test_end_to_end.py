@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import serial
+from pyindi import run_script
 from support import DEADLINE_S, ROOT, DriverProcess, IndiServer, Lines, environment, eventually, is_running, run_driver
 
 from indi_multifocus import __version__
@@ -125,33 +126,13 @@ def test_a_client_that_comes_late_sees_all_as_it_is(home: Path) -> None:
 def test_libindi_s_own_client_library_drives_a_channel(home: Path) -> None:
     with Simulator(speed=20) as simulator, IndiServer(home) as server:
         connect_by_tools(server, simulator.port)
-        # Its threads and its chatter on the terminal are kept in a process of their own.
-        done = subprocess.run(
-            [sys.executable, "-c", PYINDI, str(server.port)],
-            env=environment(home),
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE_S,
-        )
+        done = run_script(MOVE, home, server.port)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "arrived at 250 of 0 to 100000, steps of 2000" in done.stdout
         assert simulator.position(1) == 250
 
 
-PYINDI = """
-import sys, time
-import PyIndi
-
-client = PyIndi.BaseClient()
-client.setServer("127.0.0.1", int(sys.argv[1]))
-assert client.connectServer()
-end = time.monotonic() + 15
-
-def until(condition):
-    while not condition():
-        assert time.monotonic() < end, "too late"
-        time.sleep(0.01)
-
+MOVE = """
 def position():
     return client.getDevice("MultiFocus 1").getNumber("ABS_FOCUS_POSITION")
 
@@ -164,7 +145,6 @@ until(lambda: position().getState() == PyIndi.IPS_OK and position()[0].getValue(
 number = position()[0]
 print(f"arrived at {number.getValue():.0f} of {number.getMin():.0f} to {number.getMax():.0f}, "
       f"steps of {number.getStep():.0f}", flush=True)
-client.disconnectServer()
 """
 
 

@@ -36,12 +36,8 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
     """A fast controller of the second generation with two channels."""
-    simulated = Simulator(generation=2, channels=2, speed=20.0)
-    simulated.start()
-    try:
+    with Simulator(generation=2, channels=2, speed=20.0) as simulated:
         yield simulated
-    finally:
-        simulated.close()
 
 
 @pytest.fixture

@@ -177,12 +177,8 @@ def test_focusd_on_another_machine_fails_calls_when_the_cable_is_cut_and_comes_b
 
 @pytest.fixture
 def other_simulator() -> Iterator[Simulator]:
-    simulated = Simulator(generation=1, channels=2, speed=20.0)
-    simulated.start()
-    try:
+    with Simulator(generation=1, channels=2, speed=20.0) as simulated:
         yield simulated
-    finally:
-        simulated.close()
 
 
 class Focusd:

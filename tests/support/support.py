@@ -24,7 +24,6 @@ import threading
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 import serial
@@ -158,12 +157,7 @@ class DriverProcess:
         self.client.wait(lambda: self.client.devices, "the driver to define its devices")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.process.kill()
         self.process.wait()
         for stream in filter(None, (self.process.stdin, self.process.stdout)):
@@ -247,12 +241,7 @@ class IndiServer:
             return False
         return True
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for client in self._clients:
             client.close()
         self.process.terminate()
