@@ -7,6 +7,7 @@ write to, like one below /tmp that INDICONFIG names, may hold what they planted.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -60,6 +61,15 @@ def test_nor_can_saved_settings(home: Path, name: str) -> None:
         assert "port" in connect_in_vain(driver.client)
 
 
+def open_files(pid: int) -> list[str]:
+    """What a process has open."""
+    found = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed just now
+            found.append(os.readlink(entry))
+    return found
+
+
 @pytest.mark.parametrize("by_link", [False, True])
 @pytest.mark.parametrize("kind", ["file", "FIFO", "folder", "/dev/null"])
 def test_a_client_cannot_have_a_thing_opened_that_is_no_terminal(
@@ -81,8 +91,7 @@ def test_a_client_cannot_have_a_thing_opened_that_is_no_terminal(
     with DriverProcess(home) as driver:
         driver.client.set_port(str(name))
         assert "is not a serial port" in connect_in_vain(driver.client)
-        opened = [os.readlink(entry) for entry in Path(f"/proc/{driver.process.pid}/fd").iterdir()]
-        assert str(thing) not in [path for path in opened if kind != "/dev/null"]
+        assert str(thing) not in [path for path in open_files(driver.process.pid) if kind != "/dev/null"]
     if kind == "file":
         assert thing.read_text() == "precious"
     elif kind == "FIFO":
