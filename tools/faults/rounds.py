@@ -41,6 +41,10 @@ QUIET_S = 0.8
 LONGEST_S = 40.0
 """After this a round is not quiet any more: the longest move, a time-out and a back-off take far less."""
 
+ANSWER_S = 5.0
+"""A request is answered within this after all is healed: the line may have to get into step first, which takes a pause
+of 1.2 s where a query was lost, and 3 s at most."""
+
 POWER, SCALE = "power", "scale"
 """A round loses the controller's power, or changes what places are called while other requests are under way. With both
 nobody could tell where the motor is."""
@@ -351,12 +355,13 @@ class Round:
         self._simulator.lose_output(0)
         self._note("all is healed")
         quiet_since_s = time.monotonic()
-        end_s, connected_s = quiet_since_s + LONGEST_S, 0.0
+        end_s, answers_s, connected_s = quiet_since_s + LONGEST_S, quiet_since_s + ANSWER_S, 0.0
         while True:
             self._pass_time(0.02)
             now_s = time.monotonic()
             noise = self._noise()
-            if noise:
+            waits = not all(request.is_answered() for request in self._requests)
+            if noise or (waits and now_s < answers_s):
                 quiet_since_s = now_s
             elif now_s - quiet_since_s > QUIET_S:
                 break
@@ -372,7 +377,6 @@ class Round:
     def _noise(self) -> list[str]:
         """What is still going on."""
         found = [f"motor {channel} turns" for channel in CHANNELS if self._simulator.standstill(channel) is None]
-        found += [f"{request.name} is not answered" for request in self._requests if not request.is_answered()]
         for channel in CHANNELS:
             device = self._client.name(channel)
             properties = self._client.devices.get(device, {})
