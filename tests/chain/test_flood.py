@@ -8,11 +8,12 @@ import json
 import re
 import select
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
 import pytest
 from support import ROOT, DriverInside, DriverProcess, FocuserClient, IndiServer, Lines, eventually, libindi
@@ -39,40 +40,38 @@ def peak_kb(pid: int) -> int:
     return int(found[1])
 
 
-class Crowd:
+CROWD = """
+import select, socket, sys
+
+port, size, request = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3].encode()
+clients = [socket.create_connection(("127.0.0.1", port), 20) for _ in range(size)]
+for client in clients:
+    client.sendall(request)
+print("connected", flush=True)
+while True:
+    ready, _, _ = select.select([sys.stdin, *clients], [], [])
+    if sys.stdin in ready:
+        sys.exit()
+    for client in ready:
+        if not client.recv(1 << 20):
+            sys.exit("the server sent one of the crowd away")
+"""
+
+
+@contextlib.contextmanager
+def crowd(port: int, size: int) -> Iterator[None]:
     """Clients that follow a position, as dashboards do, and read what they get, without looking at it.
 
-    Were they to ask for everything, each would get what all others asked for: the square of their number.
+    Were they to ask for everything, each would get what all others asked for: the square of their number. They are a
+    process of their own, so that the simulated controller, which is a thread of this one, answers in time.
     """
-
-    def __init__(self, port: int, size: int) -> None:
-        self._sockets = [socket.create_connection(("127.0.0.1", port), 20) for _ in range(size)]
-        self._going, self._wake = socket.socketpair()
-        self._thread = threading.Thread(target=self._read, name="crowd")
-
-    def __enter__(self) -> Crowd:
-        for connection in self._sockets:
-            connection.sendall(POSITION)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._wake.close()
-        self._thread.join(20)
-        self._going.close()
-        for connection in self._sockets:
-            connection.close()
-        assert not self._thread.is_alive()
-
-    def _read(self) -> None:
-        while True:
-            ready, _, _ = select.select([self._going, *self._sockets], [], [])
-            if self._going in ready:
-                return
-            for connection in ready:
-                assert connection.recv(1 << 20), "the server sent one of the crowd away"
+    command = [sys.executable, "-c", CROWD, str(port), str(size), POSITION.decode()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdin is not None
+        assert process.stdout.readline() == "connected\n"
+        yield
+        process.stdin.close()
+        assert process.wait(20) == 0
 
 
 @contextlib.contextmanager
@@ -132,7 +131,7 @@ def test_among_many_clients_and_thousands_of_targets_a_stop_is_heard_and_the_las
     client, other = connected(server, simulator), server.client()
     lines = Lines(simulator)
     before_kb = peak_kb(server.driver_pid())
-    with Crowd(server.port, clients), socket.create_connection(("127.0.0.1", server.port), 20) as deaf:
+    with crowd(server.port, clients), socket.create_connection(("127.0.0.1", server.port), 20) as deaf:
         deaf.sendall(b"<getProperties version='1.7'/>\n")
         client.settle(DEVICE)
         client.send(b"".join(move(50_000 + n) for n in range(targets // 2)).decode())
