@@ -67,7 +67,8 @@ def crowd(port: int, size: int) -> Iterator[None]:
     """
     command = [sys.executable, "-c", CROWD, str(port), str(size), POSITION.decode()]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None and process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdin is not None
         assert process.stdout.readline() == "connected\n"
         yield
         process.stdin.close()
