@@ -15,14 +15,18 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[3]
-SLOW, FAST = 1.0, 20.0
-"""Of the motor: it is on its way however long a process takes to end, and there soon when that is over."""
+SPEED = 20.0
+"""Of the motor, and the same for a whole test: a driver that has measured it takes what a quicker one does for
+impossible."""
+FAR = 10_000
+"""Steps: the motor is on its way for 5 s, however long a process takes to end, and there soon when that is over."""
 
 
 def test_who_ends_the_command_stops_the_motor_and_what_is_lost_lets_it_go_on(chain: Any, until: Any) -> None:
-    def begin(steps: int, speed: float = SLOW) -> subprocess.Popen[str]:
+    chain.simulator.set_speed(SPEED)
+
+    def begin(steps: int) -> subprocess.Popen[str]:
         until(lambda: not chain.moving(1), "the end of the move before to be known")
-        chain.simulator.set_speed(speed)
         move: subprocess.Popen[str] = chain.start_focus("set", "1", str(steps))
         until(lambda: chain.moving(1), "the motor to move")
         return move
@@ -36,13 +40,12 @@ def test_who_ends_the_command_stops_the_motor_and_what_is_lost_lets_it_go_on(cha
         assert chain.simulator.standstill(1) is not None
         assert abs(chain.simulator.position(1)) < 80_000
     for number in (signal.SIGHUP, signal.SIGKILL):
-        target = chain.simulator.position(1) + 1500
+        target = chain.simulator.position(1) + FAR
         move = begin(target)
         move.send_signal(number)
         output, errors = move.communicate(timeout=30)
         assert (move.returncode, output) == (-number, "")
         assert chain.moving(1)
-        chain.simulator.set_speed(FAST)
         if number == signal.SIGHUP:
             assert errors == "focus: hung up; channel 1 goes on to its target\n"
         until(lambda target=target: chain.simulator.position(1) == target, "the target")
@@ -50,7 +53,7 @@ def test_who_ends_the_command_stops_the_motor_and_what_is_lost_lets_it_go_on(cha
     # As nohup starts it, the terminal's end is nothing to it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        move = begin(chain.simulator.position(1) + 6000, FAST)
+        move = begin(chain.simulator.position(1) + FAR)
     finally:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     move.send_signal(signal.SIGHUP)
@@ -59,25 +62,24 @@ def test_who_ends_the_command_stops_the_motor_and_what_is_lost_lets_it_go_on(cha
 
 
 def test_a_terminal_that_is_lost_lets_the_motor_go_on(chain: Any, until: Any) -> None:
-    chain.simulator.set_speed(SLOW)
+    chain.simulator.set_speed(SPEED)
     pid, terminal = pty.fork()  # a session of its own, whose terminal this is, as with ssh
     if pid == 0:
-        os.execve(sys.executable, [sys.executable, str(PROJECT / "focus"), "set", "1", "3000"], chain.environment)
+        os.execve(sys.executable, [sys.executable, str(PROJECT / "focus"), "set", "1", str(FAR)], chain.environment)
     until(lambda: chain.moving(1), "the motor to move")
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGHUP
     assert chain.moving(1)
-    chain.simulator.set_speed(FAST)
-    until(lambda: chain.simulator.position(1) == 3000, "the target")
+    until(lambda: chain.simulator.position(1) == FAR, "the target")
 
 
 def test_a_network_that_is_lost_lets_the_motor_go_on_and_says_so(chain: Any, until: Any) -> None:
-    chain.simulator.set_speed(SLOW)
+    chain.simulator.set_speed(SPEED)
     with socket.create_server(("127.0.0.1", 0)) as relay:
         registry = json.loads((chain.folder / "registry.json").read_text())
         registry["daemons"]["here_focus"]["port"] = relay.getsockname()[1]
         (chain.folder / "registry.json").write_text(json.dumps(registry))
-        move = chain.start_focus("set", "1", "3000")
+        move = chain.start_focus("set", "1", str(FAR))
         client, _ = relay.accept()
         focusd = socket.create_connection(("127.0.0.1", chain.pyro_port))
         for source, sink in ((client, focusd), (focusd, client)):
@@ -91,8 +93,7 @@ def test_a_network_that_is_lost_lets_the_motor_go_on_and_says_so(chain: Any, unt
     assert (move.returncode, output) == (155, "error: unable to communicate with focus daemon\n")
     assert errors == "focus: the connection to focusd was lost; channel 1 goes on to its target\n"
     assert chain.moving(1)
-    chain.simulator.set_speed(FAST)
-    until(lambda: chain.simulator.position(1) == 3000, "the target")
+    until(lambda: chain.simulator.position(1) == FAR, "the target")
 
 
 def _pass_on(source: socket.socket, sink: socket.socket) -> None:
