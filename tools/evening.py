@@ -28,6 +28,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autofocus import lowest_point
 from ports import free_port
 from waiting import eventually
 
@@ -192,23 +193,13 @@ def evening() -> Iterator[Evening]:
 def autofocus(one: Evening, telescope: Telescope, near: int) -> int:
     """A V-curve around `near`, from outside inward; returns the position of the best focus, where it stands."""
     curve = []
-    for number in range(STEPS_OUT, -STEPS_OUT - 1, -1):
-        position = near + number * STEP
+    for position in range(near + STEPS_OUT * STEP, near - STEPS_OUT * STEP - 1, -STEP):
         one.focus("set", telescope.channel, position)
         time.sleep(EXPOSURE_S)
-        curve.append((number, telescope.width(position, one.celsius(telescope)) ** 2))
-    best = near + round(_lowest(curve) * STEP)
+        curve.append((position, telescope.width(position, one.celsius(telescope)) ** 2))
+    best = lowest_point(curve)
     one.focus("set", telescope.channel, best)
     return best
-
-
-def _lowest(curve: list[tuple[int, float]]) -> float:
-    """Of the parabola through (x, y) by least squares, where x are whole numbers around 0, each with its negative."""
-    n = len(curve)
-    x2, x4 = (sum(x**power for x, _ in curve) for power in (2, 4))
-    y, xy, x2y = (sum(x**power * y for x, y in curve) for power in (0, 1, 2))
-    bend = (n * x2y - x2 * y) / (n * x4 - x2 * x2)
-    return min(float(STEPS_OUT), max(-float(STEPS_OUT), -xy / x2 / (2 * bend)))
 
 
 def observe(one: Evening, telescope: Telescope) -> None:

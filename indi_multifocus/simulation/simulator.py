@@ -29,7 +29,7 @@ from indi_multifocus.threads import WakePipe, start_thread
 
 # Input that waits for a measurement beyond this stays in the terminal, as it would in a USB host.
 _MAX_WAITING = 4096
-# Lines that `received` keeps: those of an hour of polling.
+# Lines that `received` keeps: at ten polls a second those of more than two hours.
 _MAX_RECEIVED = 100_000
 
 

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from waiting import eventually
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 ANSWER_S = 20.0
@@ -66,9 +68,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    end_s = time.monotonic() + 5.0
-    while any(path.exists() for path in started) and time.monotonic() < end_s:
-        time.sleep(0.01)
+    eventually(lambda: not any(path.exists() for path in started), "what it had started to end", pause_s=0.01)
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             try:
