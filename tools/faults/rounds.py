@@ -252,8 +252,10 @@ class Round:
         self._new(channel, SYNC, {"FOCUS_SYNC_VALUE": place}, "Number")
         self._settle_requests()
         end_s = time.monotonic() + LONGEST_S
+        # That it is defined, by a connection that was under way, is no answer.
         while not any(
-            ((answer.device, answer.name) == (device, SYNC) and answer.state != "Busy") or SYNC in answer.message
+            answer.device == device
+            and ((answer.kind == "set" and answer.name == SYNC and answer.state != "Busy") or SYNC in answer.message)
             for answer in client.received[since:]
         ):
             self._pass_time(0.02)
