@@ -42,11 +42,13 @@ help: ## show this list
 run: $(READY)
 	@exec $(BIN)/python tools/run.py
 
-# Tests wait most of the time, so several run at once: PYTEST_FLAGS="-n 0" for one after the other.
+# Tests wait most of the time, so several run at once, and those that do not are last: PYTEST_FLAGS="-n 0" for one after
+# the other.
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup
 
 test: lint
-	$(PYTEST) $(PYTEST_FLAGS)
+	$(PYTEST) -m "not packages and not alone" $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -m alone $(PYTEST_FLAGS)
 
 coverage: $(READY)
 	$(PYTEST) --cov --cov-report=term $(PYTEST_FLAGS)

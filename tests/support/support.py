@@ -9,6 +9,7 @@ All are context managers, and whatever they started has ended when they are left
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import fcntl
 import os
@@ -24,7 +25,7 @@ import threading
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import serial
 from client import FocuserClient, IndiClient, Property, Received
@@ -366,10 +367,60 @@ class Bridge:
         self._connection.shutdown(socket.SHUT_RDWR)
 
 
+_SIMULATOR = """
+import sys
+from indi_multifocus.simulator import Simulator
+
+with Simulator(speed=float(sys.argv[1])) as simulator:
+    print(repr(simulator.port), flush=True)
+    for line in sys.stdin:
+        print(repr(simulator.position(int(line)) if line.strip() else simulator.received), flush=True)
+"""
+
+
+class SimulatorProcess:
+    """A simulated controller that answers in time also where the test itself has much to do: in a process of its own.
+    A context manager."""
+
+    def __init__(self, speed: float = 1.0) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _SIMULATOR, str(speed)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.port: str = self._read()
+
+    def __enter__(self) -> SimulatorProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._process:  # it ends with its standard input
+            pass
+
+    def position(self, channel: int) -> int:
+        """As of a `Simulator`."""
+        return int(self._ask(str(channel)))
+
+    @property
+    def received(self) -> list[tuple[float, bytes]]:
+        """As of a `Simulator`."""
+        return list(self._ask(""))
+
+    def _ask(self, line: str) -> Any:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the simulated controller ended"
+        return ast.literal_eval(line)
+
+
 class Lines:
     """The lines that a simulated controller received since this was made."""
 
-    def __init__(self, simulator: Simulator) -> None:
+    def __init__(self, simulator: Simulator | SimulatorProcess) -> None:
         self._simulator = simulator
         self._since = len(simulator.received)
 
@@ -399,6 +450,7 @@ __all__ = [
     "Lines",
     "Property",
     "Received",
+    "SimulatorProcess",
     "environment",
     "eventually",
     "is_running",
