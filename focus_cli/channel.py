@@ -30,7 +30,7 @@ ANSWER_S = 10.0
 STOP_S = 4.0
 """For a stop to be known to have worked; existing clients wait 5 s for the call."""
 SHOWN_S = 0.5
-"""How long after the answer to a zero the position may take to show."""
+"""How long after the answer to a zero the position may take to show it."""
 
 
 @dataclass(frozen=True)
@@ -184,8 +184,8 @@ class Channel:
 
                 if not self._client.wait_for(done, ANSWER_S):
                     return self._silent(zero)
-                # The position is published after the answer; who asks for it next is to see it.
-                self._client.wait_for(lambda: self._lost(zero) or self.state().current == 0, SHOWN_S)
+                # The position is published after the answer; the caller's next call is to find it.
+                self._client.wait_for(lambda: self._lost(zero) or self._stands_at_zero(), SHOWN_S)
                 return codes.SUCCEEDED if zero.accepted and not self._lost(zero) else codes.FAILED
         finally:
             self._release()
@@ -214,6 +214,10 @@ class Channel:
             if not self._client.wait_for(done, ANSWER_S):
                 return self._silent(switch)
             return self._code(switch, answer())
+
+    def _stands_at_zero(self) -> bool:
+        state = self.state()
+        return state.status != codes.MOVING and state.current == 0
 
     def _code(self, request: Request, answer: Vector | None) -> int:
         well = answer is not None and answer.state == "Ok" and not self._lost(request)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import re
 import select
 import socket
 import threading
@@ -20,8 +21,14 @@ from focus_cli.indi_client import IndiClient
 from focus_cli.log import Log
 
 
+PAUSE_S = 0.2
+
+
 class SlowWay:
-    """Between focusd and its INDI server; passes everything on, but what focusd sends only while `open` is set."""
+    """Between focusd and its INDI server; passes everything on, but what focusd sends only while `open` is set.
+
+    Behind each message of the server in which `pause_behind` is found, it pauses for PAUSE_S.
+    """
 
     def __init__(self, server: int) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -31,6 +38,7 @@ class SlowWay:
         self.open.set()
         self.held = threading.Event()
         """Something waits for it to be opened."""
+        self.pause_behind = ""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._accept)
         self._thread.start()
@@ -52,7 +60,7 @@ class SlowWay:
                 if not data:
                     return
                 if source is server:
-                    client.sendall(data)
+                    self._answer(client, data)
                 else:
                     waiting += data
             if waiting and not self.open.is_set():
@@ -60,6 +68,14 @@ class SlowWay:
             elif waiting:
                 server.sendall(waiting)
                 waiting = b""
+
+    def _answer(self, client: socket.socket, data: bytes) -> None:
+        message = re.search(f"{self.pause_behind}.*?</set\\w+>".encode(), data, re.DOTALL) if self.pause_behind else None
+        if message:
+            client.sendall(data[: message.end()])
+            time.sleep(PAUSE_S)
+            data = data[message.end() :]
+        client.sendall(data)
 
     @contextmanager
     def closed(self) -> Iterator[None]:
@@ -179,6 +195,23 @@ def test_another_clients_refused_switches_are_not_taken_for_ours(slow: Slow) -> 
             time.sleep(HELD_S)
         assert result() == 0
     assert chain.simulator.fans is True
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        ("reset_home_position", 'name="FOCUS_SYNC" state="Ok"'),
+        ("stop_channel", 'name="FOCUS_ABORT_MOTION" state="Ok"'),
+    ],
+)
+def test_a_move_may_follow_at_once(slow: Slow, method: str, answer: str) -> None:
+    chain, way, _ = slow
+    way.pause_behind = answer
+    with chain.proxy() as focusd:
+        for target in (300, 200, 100):
+            assert getattr(focusd, method)(1) == 0
+            assert focusd.set_focus(1, target) == 0
+    assert chain.simulator.position(1) == 100
 
 
 def test_a_move_that_gets_no_answer_is_stopped_behind_its_back(
