@@ -838,9 +838,7 @@ def test_another_controller_on_the_same_cable_is_known_for_what_it_is(box: Box, 
 # The two threads
 
 
-def test_nobody_but_the_poll_thread_touches_a_session_or_a_channel(
-    box: Box, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nobody_but_the_poll_thread_touches_a_session_or_a_channel(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere: list[str] = []
 
     def watch(owner: type, name: str, method: Callable[..., object]) -> None:

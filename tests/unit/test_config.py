@@ -76,9 +76,7 @@ def test_the_documented_file_alone_is_a_whole_configuration() -> None:
     ("file", "daemon", "machines"),
     [("test.json", "localhost_test", ("LocalHost",)), ("clasp.json", "clasp_focus", ("CLASPTCS",))],
 )
-def test_the_configurations_of_the_repository_are_right(
-    file: str, daemon: str, machines: tuple[str, ...]
-) -> None:
+def test_the_configurations_of_the_repository_are_right(file: str, daemon: str, machines: tuple[str, ...]) -> None:
     config = load(PROJECT / file)
     assert (config.daemon, config.control_machines, config.channels) == (daemon, machines, 2)
 
@@ -125,8 +123,7 @@ def test_fractions_of_seconds_count(key: str) -> None:
 @pytest.mark.parametrize("value", [-1, 0, 0.0, -0.5, 86400.5, True, None, "5", [5]])
 def test_what_is_no_time_is_refused(key: str, value: object) -> None:
     assert error_with(**{key: value}) == (
-        f"test.json: {key}: {json.dumps(value)}: "
-        "a number of seconds above 0, and not above 86400, is expected"
+        f"test.json: {key}: {json.dumps(value)}: a number of seconds above 0, and not above 86400, is expected"
     )
 
 
@@ -158,8 +155,8 @@ def test_a_key_like_no_other_is_answered_with_all_there_are() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "complaint"),
     [
-        ("daemon", "", '"": the daemon\'s name in the observatory\'s directory is expected'),
-        ("daemon", " ", '" ": the daemon\'s name in the observatory\'s directory is expected'),
+        ("daemon", "", "\"\": the daemon's name in the observatory's directory is expected"),
+        ("daemon", " ", "\" \": the daemon's name in the observatory's directory is expected"),
         ("log_name", 5, "5: the name to use in the observatory's log is expected"),
         ("control_machines", "LocalHost", '"LocalHost": a list of machines\' names, like'),
         ("control_machines", ["LocalHost", ""], '["LocalHost",""]: a list of machines\' names, like'),
@@ -177,7 +174,7 @@ def test_a_key_like_no_other_is_answered_with_all_there_are() -> None:
         ("indi_host", "a b", '"a b": the name or IPv4 address of the machine that runs indiserver is expected'),
         *(("indi_host", host, f'"{host}": the name or IPv4 ') for host in ("a..b", "a.b.", "-a", "ä", "::1", "")),
         ("indi_host", "x" * 64, f'"{"x" * 38}…: the name or IPv4 address'),
-        ("daemon", "a" * 200_000 + "\n", f'"{"a" * 38}…: the daemon\'s name'),
+        ("daemon", "a" * 200_000 + "\n", f"\"{'a' * 38}…: the daemon's name"),
         ("indi_port", 65536, "65536: a port number from 1 to 65535 is expected"),
     ],
 )

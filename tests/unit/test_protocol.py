@@ -470,9 +470,7 @@ def test_a_status_of_one_to_nine_channels_is_read_back_as_it_was_printed(status:
 
 
 @given(st.integers(1, 9).flatmap(lambda channels: statuses(channels, 999_999)), st.data())
-def test_a_status_with_a_byte_lost_or_doubled_is_never_taken_for_another(
-    status: Status, data: st.DataObject
-) -> None:
+def test_a_status_with_a_byte_lost_or_doubled_is_never_taken_for_another(status: Status, data: st.DataObject) -> None:
     """Of six digits; one of seven may be lost unseen: no sum guards the line."""
     line = print_status(status)
     at = data.draw(st.integers(0, len(line) - 1))
@@ -667,9 +665,7 @@ COMMANDS: list[tuple[Command, type]] = [
 
 @pytest.mark.parametrize("kind", REPLIES)
 @pytest.mark.parametrize(("command", "fitting"), COMMANDS)
-def test_a_reply_of_another_kind_puts_the_conversation_out_of_step(
-    command: Command, fitting: type, kind: type
-) -> None:
+def test_a_reply_of_another_kind_puts_the_conversation_out_of_step(command: Command, fitting: type, kind: type) -> None:
     conversation = in_step(2)
     for sent in (Stop(2), command, QueryStatus(), Move(2, -7)):
         conversation.send(sent)
@@ -1037,9 +1033,7 @@ def settle(line: Line) -> list[Event]:
 @generations
 @pytest.mark.parametrize("number", range(6))
 @pytest.mark.parametrize("noise", NOISE)
-def test_noise_in_one_question_costs_time_and_never_a_wrong_belief(
-    generation: int, number: int, noise: bytes
-) -> None:
+def test_noise_in_one_question_costs_time_and_never_a_wrong_belief(generation: int, number: int, noise: bytes) -> None:
     line = Line(generation, spoil_command=lambda at, sent: noise if at == number else sent)
     for event in settle(line):
         assert not isinstance(event, NotAController)
@@ -1051,9 +1045,7 @@ def test_noise_in_one_question_costs_time_and_never_a_wrong_belief(
 @generations
 @pytest.mark.parametrize("number", range(6))
 @pytest.mark.parametrize("noise", [b"gnat\r\n", b"", b"T1=+0", b"$\r\n", b"?\r\n", b"\r\n", b"21.0625\r\n", b"\xff"])
-def test_noise_in_one_answer_costs_time_and_never_a_wrong_belief(
-    generation: int, number: int, noise: bytes
-) -> None:
+def test_noise_in_one_answer_costs_time_and_never_a_wrong_belief(generation: int, number: int, noise: bytes) -> None:
     line = Line(generation, spoil_reply=lambda at, reply: noise if at == number else reply)
     for event in settle(line):
         assert not isinstance(event, NotAController)

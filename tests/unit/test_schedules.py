@@ -370,9 +370,7 @@ def test_a_driver_that_does_not_synchronise_its_folder_is_found_out(monkeypatch:
     assert any("wrong by" in problem for seed in range(40) for problem in run(seed, blackout).problems)
 
 
-def test_a_port_that_fails_while_an_order_is_sent_is_a_lost_link(
-    story: Story, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_port_that_fails_while_an_order_is_sent_is_a_lost_link(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     assert story.world.driver is not None
     session = story.world.driver._controller._thread._session
     assert session is not None

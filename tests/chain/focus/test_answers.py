@@ -20,7 +20,6 @@ from focus_cli import channel
 from focus_cli.indi_client import IndiClient
 from focus_cli.log import Log
 
-
 PAUSE_S = 0.2
 
 
@@ -70,8 +69,8 @@ class SlowWay:
                 waiting = b""
 
     def _answer(self, client: socket.socket, data: bytes) -> None:
-        message = re.search(f"{self.pause_behind}.*?</set\\w+>".encode(), data, re.DOTALL) if self.pause_behind else None
-        if message:
+        message = re.search(f"{self.pause_behind}.*?</set\\w+>".encode(), data, re.DOTALL)
+        if self.pause_behind and message:
             client.sendall(data[: message.end()])
             time.sleep(PAUSE_S)
             data = data[message.end() :]

@@ -531,6 +531,7 @@ def test_bytes_of_any_client_go_through_reader_and_device(text: str, noise: byte
 
 needs_libindi = pytest.mark.skipif(shutil.which("indiserver") is None, reason="indiserver is not installed")
 
+
 class Server(IndiServer):
     """A real indiserver with the throwaway driver, asked by libindi's own command line clients."""
 
