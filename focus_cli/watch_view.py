@@ -154,13 +154,13 @@ def _state(model: Model, channel: int) -> Text:
         return line
     current, target = (int(model.status[f"{what}_steps_{channel}"]) for what in ("current", "target"))
     moving = state == codes.MOVING
-    doubtful = details.get("position") not in (None, "", "verified")
-    word, style = ("MOVING", "yellow") if moving else ("DOUBTFUL", "bold red") if doubtful else ("IDLE", "green")
+    unverified = details.get("position") not in (None, "", "verified")
+    word, style = ("MOVING", "yellow") if moving else ("UNVERIFIED", "bold red") if unverified else ("IDLE", "green")
     line.append(f"{current:+07d}", style="bold yellow" if moving else "bold")
     line.append(f" → {target:+07d}" if moving else " " * 10)
     line.append(f"  {word:<8}", style=style)
     speed = model.speeds[channel].steps_per_s if moving and channel in model.speeds else 0.0
-    line.append(f" {f'{abs(speed):.1f}/s' if speed else '':<8}")
+    line.append(f" {f'{abs(speed):.1f}/s' if speed else '':<{16 - max(8, len(word))}}")
     probe = details.get("probe")
     line.append(f" {_temperature(model, str(probe)) if probe else '':<16}")
     link = str(details.get("link", ""))

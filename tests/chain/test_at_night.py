@@ -206,7 +206,7 @@ def test_what_another_program_reads_away_is_no_answer_and_no_lie(home: Path, sim
         client.move_and_wait(1, 20)
 
 
-def test_what_is_read_away_in_mid_move_leaves_a_doubt_or_the_truth(home: Path, simulator: Simulator) -> None:
+def test_what_is_read_away_in_mid_move_is_shown_right_or_unverified(home: Path, simulator: Simulator) -> None:
     with connected(home, simulator) as driver:
         client = driver.client
         under_way(client, 100)
@@ -214,7 +214,7 @@ def test_what_is_read_away_in_mid_move_leaves_a_doubt_or_the_truth(home: Path, s
             client.wait(lambda: simulator.standstill(1) is not None, "the end of the move")
         client.wait(lambda: client.value(ONE, "FOCUS_LINK_INFO", "LINK") == "up", "the link to be back")
         client.wait(lambda: client.state(ONE, ABSOLUTE) != "Busy" and client.position(1) == 100, "the truth")
-        client.settle(ONE)  # what is known of the link is told after the position
+        client.settle(ONE)  # the state of the link is published after the position
         verified = client.value(ONE, "FOCUS_LINK_INFO", "POSITION") == "verified"
         assert client.state(ONE, ABSOLUTE) == ("Ok" if verified else "Alert")
 
@@ -279,7 +279,7 @@ def test_another_instrument_in_its_place_gets_no_orders_and_the_controller_is_fo
         client.move_and_wait(1, 50)
 
 
-def test_a_count_that_leaps_is_shown_and_doubted(home: Path, simulator: Simulator) -> None:
+def test_a_count_that_leaps_is_shown_and_unverified(home: Path, simulator: Simulator) -> None:
     """As if a stray command had called another place so, or a bit had flipped in the controller."""
     with connected(home, simulator) as driver:
         client = driver.client

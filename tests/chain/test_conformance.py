@@ -229,7 +229,7 @@ class Record:
         """The states that a property went through."""
         states = [answer.state for answer in self.scenes[scene] if answer.name == name and answer.kind == "set"]
         states = [state for state, _ in groupby(states)]
-        # What went before is told again: a position on the way; and by FocusLynx, whatever there is, with each poll.
+        # What went before is sent again: a position on the way; and by FocusLynx, whatever there is, with each poll.
         again = len(states) > 1 and states[0] == self.before[scene].get(name)
         return states[1:] if again and (states[0] == "Busy" or self.device == LYNX) else states
 
@@ -481,7 +481,7 @@ def test_every_order_was_played_to_us_and_to_one_of_them(records: dict[str, Reco
 
 
 @pytest.mark.parametrize("device", [OURS, *THEIRS])
-def test_what_is_refused_changes_no_value_and_is_told_as_an_error(records: dict[str, Record], device: str) -> None:
+def test_what_is_refused_changes_no_value_and_is_reported_as_an_error(records: dict[str, Record], device: str) -> None:
     there = records[device]
     for scene in ("too far", "too far by steps"):
         assert [answer.message[:8] for answer in there.scenes[scene] if answer.message] == ["[ERROR] "]
@@ -518,15 +518,15 @@ def test_a_preset_that_is_gone_to_stays_chosen(records: dict[str, Record], devic
 
 
 @pytest.mark.parametrize("device", [OURS, *THEIRS])
-def test_a_connection_is_told_first_and_then_what_it_gives(records: dict[str, Record], device: str) -> None:
-    told = records[device].scenes["connect"]
-    connected = next(at for at, answer in enumerate(told) if answer[:4] == ("set", device, "CONNECTION", "Ok"))
-    assert [answer for answer in told[:connected] if answer.kind == "def"] == []
-    assert {answer.name for answer in told[connected:] if answer.kind == "def"} >= set(records[device].connected)
+def test_a_connection_is_published_first_and_then_what_it_gives(records: dict[str, Record], device: str) -> None:
+    answers = records[device].scenes["connect"]
+    connected = next(at for at, answer in enumerate(answers) if answer[:4] == ("set", device, "CONNECTION", "Ok"))
+    assert [answer for answer in answers[:connected] if answer.kind == "def"] == []
+    assert {answer.name for answer in answers[connected:] if answer.kind == "def"} >= set(records[device].connected)
 
 
 @pytest.mark.parametrize("device", THEIRS)
-def test_a_disconnection_is_told_first_and_then_takes_back_what_the_connection_gave(
+def test_a_disconnection_is_published_first_and_then_takes_back_what_the_connection_gave(
     records: dict[str, Record], device: str
 ) -> None:
     for who in (OURS, device):
@@ -558,7 +558,7 @@ def server(home: Path) -> Iterator[IndiServer]:
         )
         with IndiServer(home, {"INDI_MULTIFOCUS_CONFIG": str(path)}) as started:
             client = started.client()
-            # What is sent to a device that indiserver has not heard of goes nowhere.
+            # What is sent to a device that indiserver does not know goes nowhere.
             client.wait(lambda: client.property("MultiFocus 2", "DEVICE_PORT_SCAN"), "both channels")
             client.connect(1, 2)
             yield started

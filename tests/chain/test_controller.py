@@ -52,7 +52,7 @@ PROBES = ("28FF641E8C160497", "28EFE61E0B0000B9")
 
 
 class Box:
-    """A controller thread, and what it said."""
+    """A controller thread, and what it published."""
 
     def __init__(self, probes: tuple[str, ...] = ()) -> None:
         self.snapshots: list[Snapshot] = []
@@ -166,7 +166,7 @@ def test_an_attempt_is_opening_first_and_carries_its_number(box: Box) -> None:
     assert box.snapshots[0].attempt == box.snapshots[1].attempt > 0
 
 
-def test_a_first_attempt_that_fails_is_told_and_not_repeated(box: Box, link: str) -> None:
+def test_a_first_attempt_that_fails_is_reported_and_not_repeated(box: Box, link: str) -> None:
     box.open(link)
     assert box.now.link is Link.CLOSED
     assert link in box.now.reason
@@ -178,11 +178,11 @@ def test_a_first_attempt_that_fails_is_told_and_not_repeated(box: Box, link: str
         assert box.now.reason == ""
         simulator.pull_cable()
         box.open(link)
-        told = len(box.snapshots)
+        published = len(box.snapshots)
         simulator.replug_cable()
         asked = len(lines())
         box.controller.switch_fans(True)  # it wakes up, and has nothing to do
-        assert (len(box.snapshots), len(lines())) == (told, asked)
+        assert (len(box.snapshots), len(lines())) == (published, asked)
 
 
 @pytest.mark.usefixtures("short_handshake")
@@ -394,8 +394,8 @@ def test_a_stop_leaves_the_channel_where_it_stands(box: Box, generation: int) ->
         assert simulator.standstill(2) is not None
 
 
-def heard(traffic: list[str]) -> str:
-    """What the controller said, of a trace."""
+def received_part(traffic: list[str]) -> str:
+    """What was received, of a trace."""
     return b"".join(ast.literal_eval(line[2:]) for line in traffic if line.startswith("<")).decode()
 
 
@@ -408,13 +408,13 @@ def test_a_stop_is_on_the_wire_while_a_reply_still_comes_in(box: Box, monkeypatc
         # So slow that a status takes 2 s, during which the stop is asked for.
         monkeypatch.setattr(firmware, "BAUD", 240)
 
-        eventually(lambda: "T1=" in heard(box.traffic).rpartition("\n")[2], "the beginning of a status")
+        eventually(lambda: "T1=" in received_part(box.traffic).rpartition("\n")[2], "the beginning of a status")
         lines = Lines(simulator)
         box.controller.stop(1)
         eventually(lambda: b"1S" in lines(), "the stop")
         traffic = box.traffic[:]
         stop = next(at for at, line in enumerate(traffic) if line.startswith("> b'1S"))
-        assert not heard(traffic[:stop]).endswith("\n"), "the stop waited for the end of the reply"
+        assert not received_part(traffic[:stop]).endswith("\n"), "the stop waited for the end of the reply"
 
 
 def let_as_many_lines_wait_as_may(box: Box, simulator: Simulator) -> Lines:
@@ -535,7 +535,7 @@ def test_a_zero_and_the_move_after_it_are_each_carried_out_once(box: Box, lost: 
     with Simulator() as simulator:
         box.open_well(simulator.port)
         box.move_and_wait(1, 7)
-        # The answers are spoilt, and late; said again then, a zero would name the place on the way.
+        # The answers are spoilt, and late; repeated then, a zero would name the place on the way.
         simulator.delay_replies(0.05)
         simulator.lose_output(lost)
         box.controller.zero(1)
@@ -610,11 +610,11 @@ def test_an_arrival_is_noticed_without_any_regular_poll(box: Box, generation: in
         first, second = box.controller.move(1, 15), box.controller.move(2, -35)
         assert box.wait_done(1, first).current == 15
         assert box.wait_done(2, second).current == -35
-        # One with each move, and one at each foretold arrival; some more where this machine was late.
+        # One with each move, and one at each predicted arrival; some more where this machine was late.
         assert lines.polls() <= 12
 
 
-def test_both_legs_of_a_way_are_foretold(box: Box) -> None:
+def test_both_legs_of_a_way_are_predicted(box: Box) -> None:
     with Simulator() as simulator:
         box.controller.set_schedule(Schedule(moving_s=NEVER_S, idle_s=NEVER_S))
         box.open_well(simulator.port)
@@ -662,11 +662,11 @@ def test_a_new_schedule_counts_at_once(box: Box) -> None:
 
 
 @BOTH
-def test_a_pulled_cable_is_told_once_and_the_link_comes_back(box: Box, link: str, generation: int) -> None:
+def test_a_pulled_cable_is_reported_once_and_the_link_comes_back(box: Box, link: str, generation: int) -> None:
     with Simulator(generation=generation, speed=20, link=link) as simulator:
         box.open_well(link)
         box.move_and_wait(1, 100)
-        told = len(box.snapshots)
+        published = len(box.snapshots)
         simulator.pull_cable()
         box.wait_link(Link.LOST)
         assert link in box.now.reason
@@ -684,7 +684,7 @@ def test_a_pulled_cable_is_told_once_and_the_link_comes_back(box: Box, link: str
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(controller_module, "open_port", count)
             assert attempts.wait(DEADLINE_S)
-            assert len(box.snapshots) == told + 1
+            assert len(box.snapshots) == published + 1
             simulator.replug_cable()
             box.wait_link(Link.UP)
         assert (box.now.reconnects, box.now.reason, box.now.generation) == (1, "", generation)
@@ -702,7 +702,7 @@ def test_every_return_of_the_link_is_counted(box: Box, link: str) -> None:
             assert box.wait_link(Link.UP).reconnects == count
 
 
-def test_a_move_that_ended_while_the_cable_was_out_is_in_doubt_when_it_is_back(box: Box, link: str) -> None:
+def test_a_move_that_ended_while_the_cable_was_out_is_unverified_when_it_is_back(box: Box, link: str) -> None:
     """A controller that its cable feeds has lost its power in mid-move, and claims the same arrival."""
     with Simulator(link=link) as simulator:
         box.open_well(link)
@@ -951,7 +951,7 @@ def test_everything_works_at_a_real_9600_baud(box: Box) -> None:
 
 @BOTH
 @pytest.mark.parametrize("target", [5000, -5000])
-def test_power_lost_in_mid_move_makes_the_arrival_doubtful(box: Box, link: str, generation: int, target: int) -> None:
+def test_power_lost_in_mid_move_makes_the_arrival_unverified(box: Box, link: str, generation: int, target: int) -> None:
     with Simulator(generation=generation, link=link) as simulator:
         box.open_well(link)
         box.controller.move(1, target)
@@ -974,7 +974,7 @@ def test_power_lost_in_mid_move_behind_a_cable_that_stays_is_noticed_too(box: Bo
 
 
 @BOTH
-def test_power_lost_at_rest_is_no_reason_to_doubt(box: Box, link: str, generation: int) -> None:
+def test_power_lost_at_rest_leaves_the_position_verified(box: Box, link: str, generation: int) -> None:
     with Simulator(generation=generation, link=link, speed=20) as simulator:
         box.open_well(link)
         box.move_and_wait(1, 400)
@@ -993,7 +993,7 @@ def only_at_the_arrival(box: Box) -> None:
 
 
 @BOTH
-def test_an_arrival_that_is_reported_late_is_doubtful(box: Box, generation: int) -> None:
+def test_an_arrival_that_is_reported_late_is_unverified(box: Box, generation: int) -> None:
     """Behind a network the query may have waited until a controller that lost its power was back."""
     with Simulator(generation=generation) as simulator:
         box.open_well(simulator.port)
@@ -1004,7 +1004,7 @@ def test_an_arrival_that_is_reported_late_is_doubtful(box: Box, generation: int)
 
 
 @BOTH
-def test_an_arrival_that_only_this_machine_sees_late_is_not_doubtful(
+def test_an_arrival_that_only_this_machine_sees_late_is_verified(
     box: Box, monkeypatch: pytest.MonkeyPatch, generation: int
 ) -> None:
     """It was there to be read at once, but the thread did not get to run."""
@@ -1052,7 +1052,7 @@ def test_a_reply_that_is_there_counts_although_this_machine_reads_it_after_the_t
         assert all(now.link is not Link.LOST for now in box.snapshots)
 
 
-# Motors that do not do as told
+# Motors that do not do as ordered
 
 
 @BOTH
@@ -1106,7 +1106,7 @@ def test_a_move_that_takes_too_long_while_nobody_asks_is_stopped(box: Box) -> No
 # Fans and temperatures
 
 
-def test_fans_are_switched_and_their_state_is_told(box: Box) -> None:
+def test_fans_are_switched_and_their_state_is_published(box: Box) -> None:
     with Simulator() as simulator:
         box.open_well(simulator.port)
         box.controller.switch_fans(True)
@@ -1141,7 +1141,7 @@ def test_fans_that_are_on_already_are_known_to_be(box: Box) -> None:
         assert box.now.fans is True
 
 
-def test_the_first_generation_is_told_nothing_of_fans(box: Box) -> None:
+def test_the_first_generation_is_sent_nothing_about_fans(box: Box) -> None:
     with Simulator(generation=1) as simulator:
         box.open_well(simulator.port)
         lines = Lines(simulator)

@@ -104,7 +104,7 @@ def test_a_sync_that_cannot_be_kept_is_not_ok(home: Path, extra: dict[str, str],
         else:
             machine.switch("broken", False)
         assert "{} {:g}".format(*shown) in ("Ok 100", "Alert 700"), (
-            "either it was not done, or it is said that it may not last"
+            "either it was not done, or a message says that it may not last"
         )
         driver.process.kill()
     with DriverProcess(home, extra) as driver:
@@ -162,7 +162,7 @@ def test_two_drivers_of_two_controllers_do_not_share_what_they_remember(
 
 
 def test_another_controller_is_not_taken_for_the_one_before(home: Path, simulator: Simulator, tmp_path: Path) -> None:
-    """Without a configuration, a user's boxes are told by their ports."""
+    """Without a configuration, a user's boxes are distinguished by their ports."""
     with Simulator(link=tmp_path / "other") as second, DriverProcess(home) as driver:
         client = driver.client
         client.set_port(simulator.port)

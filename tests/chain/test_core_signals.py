@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Signals and bugs: the driver ends when it is told to, and does not live on with one thread less."""
+"""Signals and bugs: the driver ends when it is asked to, and does not live on with one thread less."""
 
 from __future__ import annotations
 

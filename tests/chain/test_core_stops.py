@@ -104,7 +104,7 @@ FAULTS: dict[str, Callable[[Simulator, bool], None]] = {
 }
 
 
-def test_a_controller_that_says_nothing_sensible_is_told_to_stop_at_once(
+def test_a_controller_that_sends_nothing_sensible_is_sent_a_stop_at_once(
     home: Path, simulator: Simulator, extra: dict[str, str]
 ) -> None:
     with DriverProcess(home, extra) as driver:
@@ -169,7 +169,7 @@ def test_a_stop_is_on_the_wire_while_nobody_reads_the_drivers_output(
         assert client.position(1) == simulator.position(1)
 
 
-def test_who_reads_late_is_told_the_end_of_a_move_however_much_traffic_there_was(
+def test_a_client_that_reads_late_receives_the_end_of_a_move_however_much_traffic_there_was(
     home: Path, simulator: Simulator, tmp_path: Path
 ) -> None:
     extra = configured(tmp_path / "chatty.json", simulator.port, idle_loop_delay=0.001)

@@ -191,9 +191,9 @@ def test_definitions_are_given_again_of_all_of_one_device_or_of_one_property() -
             since = len(client.received)
             client.get_properties(device, name)
             client.settle(ONE)
-            told = [answer[1:3] for answer in client.received[since:]]
+            answers = [answer[1:3] for answer in client.received[since:]]
             wanted = {(of, which) for of, which in every if device in ("", of) and name in ("", which)}
-            assert sorted(told) == sorted(wanted)
+            assert sorted(answers) == sorted(wanted)
 
 
 # Connecting
@@ -415,9 +415,11 @@ def test_what_is_asked_of_a_channel_that_is_not_connected_is_refused_with_the_wa
         client.new(ONE, ABSOLUTE, {"FOCUS_ABSOLUTE_POSITION": 100}, "Number")
         client.new(ONE, "FOCUS_ABORT_MOTION", {"ABORT": "On"}, "Switch")
         client.settle(ONE)
-        told = client.messages(since, ONE)
-        assert len(told) == 2
-        assert all("[ERROR]" in text and "not connected" in text and "CONNECTION.CONNECT=On" in text for text in told)
+        messages = client.messages(since, ONE)
+        assert len(messages) == 2
+        assert all(
+            "[ERROR]" in text and "not connected" in text and "CONNECTION.CONNECT=On" in text for text in messages
+        )
         assert lines() == []
 
 
@@ -759,7 +761,7 @@ def test_a_new_end_of_the_travel_changes_the_ranges_that_clients_know(
         assert lines() == []
         assert client.ask(ONE, ABSOLUTE, {"FOCUS_ABSOLUTE_POSITION": value}).state == "Busy"
         client.abort(1)
-        # A client that comes later is told the same.
+        # A client that comes later receives the same.
         client.get_properties(ONE, ABSOLUTE)
         client.settle(ONE)
         assert client.devices[ONE][ABSOLUTE].ranges["FOCUS_ABSOLUTE_POSITION"] == (low, high, step)
@@ -1078,12 +1080,12 @@ def test_a_lost_link_is_alert_and_told_once_and_its_return_too(link: str, genera
         for device, position in ((ONE, 100), (TWO, 0)):
             assert (client.state(device, ABSOLUTE), client.position(client_channel(device))) == ("Ok", position)
             assert client.state(device, "FOCUS_LINK") == "Ok"
-            told = client.messages(since, device)
-            assert len(told) == 2
-            assert link in told[0]
-            assert told[0].startswith("[ERROR] ")
-            assert told[1].startswith("[INFO] ")
-            assert "back" in told[1]
+            messages = client.messages(since, device)
+            assert len(messages) == 2
+            assert link in messages[0]
+            assert messages[0].startswith("[ERROR] ")
+            assert messages[1].startswith("[INFO] ")
+            assert "back" in messages[1]
         client.move_and_wait(1, 50)
 
 
@@ -1100,7 +1102,7 @@ def test_every_return_of_the_link_is_counted(link: str) -> None:
             wait_back(client, count)
 
 
-def test_a_move_that_ended_while_the_cable_was_out_is_in_doubt_when_it_is_back(link: str) -> None:
+def test_a_move_that_ended_while_the_cable_was_out_is_unverified_when_it_is_back(link: str) -> None:
     """A controller that its cable feeds would claim the same arrival, and have lost its power on the way."""
     with bench(link=link) as (simulator, client):
         under_way(client, 1, 40)
@@ -1243,7 +1245,9 @@ def test_a_controller_of_the_other_generation_on_the_same_cable_is_offered_as_wh
 def lose_power_in_mid_move(client: FocuserClient, simulator: Simulator) -> None:
     under_way(client, 1, 5000)
     simulator.power_cycle()
-    client.wait(lambda: client.value(ONE, "FOCUS_LINK_INFO", "POSITION") == "unverified", "the doubt")
+    client.wait(
+        lambda: client.value(ONE, "FOCUS_LINK_INFO", "POSITION") == "unverified", "the position to be unverified"
+    )
     wait_back(client)
 
 
@@ -1253,9 +1257,9 @@ def test_power_lost_in_mid_move_makes_the_position_unverified(link: str, generat
         since = len(client.received)
         lose_power_in_mid_move(client, simulator)
         assert (client.state(ONE, ABSOLUTE), client.position(1)) == ("Alert", 5000)
-        told = [text for text in client.messages(since, ONE) if "unverified" in text]
-        assert len(told) == 1
-        assert "sync or zero to accept" in told[0]
+        messages = [text for text in client.messages(since, ONE) if "unverified" in text]
+        assert len(messages) == 1
+        assert "sync or zero to accept" in messages[0]
         assert client.devices[ONE]["FOCUS_LINK"].values == {"LINK": "Ok", "POSITION": "Alert"}
         assert client.state(TWO, ABSOLUTE) == "Ok"
         assert client.value(TWO, "FOCUS_LINK_INFO", "POSITION") == "verified"
@@ -1265,7 +1269,7 @@ def test_power_lost_in_mid_move_makes_the_position_unverified(link: str, generat
 
 
 @BOTH
-def test_power_lost_at_rest_is_no_reason_to_doubt(link: str, generation: int) -> None:
+def test_power_lost_at_rest_leaves_the_position_verified(link: str, generation: int) -> None:
     with bench(generation=generation, link=link, speed=20) as (simulator, client):
         client.move_and_wait(1, 300)
         simulator.power_cycle()
@@ -1287,7 +1291,7 @@ def test_a_sync_accepts_the_position(link: str, position: int) -> None:
         assert client.state(ONE, "FOCUS_LINK") == "Ok"
 
 
-def test_a_doubt_survives_the_driver_until_it_is_settled(link: str) -> None:
+def test_an_unverified_position_stays_so_after_a_restart_until_it_is_accepted(link: str) -> None:
     with Simulator(link=link) as simulator:
         with connected(simulator) as client:
             lose_power_in_mid_move(client, simulator)
@@ -1300,7 +1304,7 @@ def test_a_doubt_survives_the_driver_until_it_is_settled(link: str) -> None:
             assert client.state(ONE, ABSOLUTE) == "Ok"
 
 
-def test_a_move_does_not_settle_a_doubt(link: str) -> None:
+def test_a_move_does_not_verify_the_position(link: str) -> None:
     with bench(link=link) as (simulator, client):
         lose_power_in_mid_move(client, simulator)
         client.move(1, 4998)
@@ -1322,7 +1326,7 @@ def test_a_motor_that_does_not_turn_is_alert_and_stopped() -> None:
         assert len([text for text in client.messages(since, ONE) if "stalled" in text]) == 1
         since = len(client.received)
         client.move(1, 500)
-        client.wait_message("stalled at 0", since, ONE)  # whoever tries again is told again
+        client.wait_message("stalled at 0", since, ONE)  # whoever tries again gets the message again
         simulator.stall(1, False)
         client.move_and_wait(1, 20)
 

@@ -57,8 +57,8 @@ def client_of(server: IndiServer) -> FocuserClient:
     return client
 
 
-def told(client: FocuserClient, since: int, text: str, device: str = ONE) -> int:
-    """How often a device has said so."""
+def count(client: FocuserClient, since: int, text: str, device: str = ONE) -> int:
+    """How many messages of a device contain this text."""
     return sum(text in message for message in client.messages(since, device))
 
 
@@ -75,7 +75,7 @@ def agree(client: FocuserClient, simulator: Simulator) -> bool:
 
 
 def refused(home: Path, tmp_path: Path, port: str) -> str:
-    """Try to connect the first channel, and return what is said of it."""
+    """Try to connect the first channel, and return its message."""
     with IndiServer(home, configuration(tmp_path, port)) as server:
         client = client_of(server)
         since = len(client.received)
@@ -195,7 +195,7 @@ def test_a_pulled_cable_is_told_once_and_found_again_under_another_number(
             simulator.pull_cable()
             for device in (ONE, TWO):
                 client.wait_state(device, ABSOLUTE, "Alert")
-            # Three attempts at least (0.5 s, 1 s and 2 s apart), which nobody hears of.
+            # Three attempts at least (0.5 s, 1 s and 2 s apart), of which there is no message.
             eventually(lambda: not os.path.exists(link), "the link to vanish")
             held: list[int] = []
 
@@ -214,7 +214,7 @@ def test_a_pulled_cable_is_told_once_and_found_again_under_another_number(
                     os.close(fd)
             for device in (ONE, TWO):
                 client.wait_state(device, ABSOLUTE, "Ok")
-                assert (told(client, since, TRYING, device), told(client, since, BACK, device)) == (1, 1)
+                assert (count(client, since, TRYING, device), count(client, since, BACK, device)) == (1, 1)
                 assert len(client.messages(since, device)) == 2
             assert agree(client, simulator)
             client.move_and_wait(1, 10)
@@ -225,7 +225,7 @@ def test_a_cable_that_is_out_for_long_costs_one_message_and_few_attempts(home: P
         since = len(client.received)
         simulator.pull_cable()
         client.wait_message(TRYING, since, ONE)
-        # Who asks meanwhile hears why; nothing else is said, however often the port is tried.
+        # Who asks meanwhile gets the reason; there is no other message, however often the port is tried.
         for _ in range(20):
             client.settle(ONE)
             client.wait(lambda: True, "a moment")
@@ -275,11 +275,11 @@ def test_replies_that_are_spoilt_cost_the_link_and_never_the_truth(home: Path, t
         client.move_and_wait(1, 15)
         since = len(client.received)
         SPOILT[how](simulator)
-        lost = how not in ("twice",)  # doubled replies are told apart: the next question finds back
+        lost = how not in ("twice",)  # doubled replies are recognised: the next query finds back
         if lost:
             client.wait_state(ONE, ABSOLUTE, "Alert")
             client.settle(ONE)
-            assert told(client, since, TRYING) == 1
+            assert count(client, since, TRYING) == 1
         else:
             eventually(lambda: simulator.received[-1][1] == b"#", "a question for who it is")
         simulator.mangle_replies(None)
@@ -290,7 +290,7 @@ def test_replies_that_are_spoilt_cost_the_link_and_never_the_truth(home: Path, t
         wait_for_the_link(client)
         client.wait_state(ONE, ABSOLUTE, "Ok")
         assert agree(client, simulator)
-        assert told(client, since, TRYING) == told(client, since, BACK) <= 1
+        assert count(client, since, TRYING) == count(client, since, BACK) <= 1
         client.move_and_wait(1, 5)
         client.move_and_wait(2, 5)
 
@@ -337,13 +337,13 @@ def test_power_lost_in_mid_move_is_flagged_until_somebody_knows(
             client.move(1, 90)
             client.wait(lambda: client.position(1) > 3, "the move")
             simulator.power_cycle(off_s)
-            client.wait(lambda: told(client, since, BACK), "the link to be back")
+            client.wait(lambda: count(client, since, BACK), "the link to be back")
             client.wait_state(ONE, ABSOLUTE, "Alert")
             assert "sync or zero to accept" in client.wait_message("unverified", since, ONE)
             assert client.value(ONE, "FOCUS_LINK_INFO", "POSITION") == "unverified"
             # The other channel stood still.
             client.wait_state(TWO, ABSOLUTE, "Ok")
-            assert told(client, since, "unverified", TWO) == 0
+            assert count(client, since, "unverified", TWO) == 0
         with connected(home, tmp_path, simulator) as client:
             assert client.state(ONE, ABSOLUTE) == "Alert"
             assert client.value(ONE, "FOCUS_LINK_INFO", "POSITION") == "unverified"
@@ -369,7 +369,7 @@ def test_power_lost_at_rest_is_not_flagged(home: Path, tmp_path: Path, link: str
         client.move_and_wait(1, 25)
         since = len(client.received)
         simulator.power_cycle(0.2)
-        client.wait(lambda: told(client, since, BACK), "the link to be back")
+        client.wait(lambda: count(client, since, BACK), "the link to be back")
         client.wait_state(ONE, ABSOLUTE, "Ok")
         assert client.value(ONE, "FOCUS_LINK_INFO", "POSITION") == "verified"
         assert client.position(1) == 25
@@ -388,7 +388,7 @@ def test_a_move_that_takes_too_long_is_stopped_and_told_once(home: Path, tmp_pat
             client.wait(lambda: simulator.standstill(1) is not None and agree(client, simulator), "the stop")
             assert lines.orders() == [b"1+5000", b"1S"]
             client.settle(ONE)
-            assert told(client, since, "in time") == len(client.messages(since, ONE)) == 1
+            assert count(client, since, "in time") == len(client.messages(since, ONE)) == 1
 
 
 @BOTH
@@ -400,7 +400,7 @@ def test_a_motor_that_does_not_turn_is_stopped_and_told_once(home: Path, tmp_pat
         client.wait_state(ONE, ABSOLUTE, "Alert")
         client.wait(lambda: simulator.target(1) == simulator.position(1), "the stop")
         client.settle(ONE)
-        assert told(client, since, "stalled") == len(client.messages(since, ONE)) == 1
+        assert count(client, since, "stalled") == len(client.messages(since, ONE)) == 1
         simulator.stall(1, False)
         client.move_and_wait(1, 10)
 

@@ -135,10 +135,10 @@ def connected(server: IndiServer, simulator: Simulator | SimulatorProcess) -> Fo
 
 
 # With other tests on both processors, commands reached the simulated controller up to 0.7 s late, and after 0.3 s the
-# driver doubts an arrival: a real controller may have been without power.
+# driver takes an arrival as unverified: a real controller may have been without power.
 @pytest.mark.alone
 @pytest.mark.parametrize(("clients", "targets"), [(0, 10_000), (200, 1000)])
-def test_among_many_clients_and_thousands_of_targets_a_stop_is_heard_and_the_last_target_wins(
+def test_among_many_clients_and_thousands_of_targets_a_stop_is_obeyed_and_the_last_target_wins(
     server: IndiServer, simulator: SimulatorProcess, clients: int, targets: int
 ) -> None:
     """All of both together takes indiserver most of a minute, for it sends each of 200 clients each answer."""
@@ -153,7 +153,7 @@ def test_among_many_clients_and_thousands_of_targets_a_stop_is_heard_and_the_las
         client.send(b"".join(move(1000 + n) for n in range(targets // 2)).decode())
         client.move(1, 777)
         client.settle(DEVICE)
-        assert b"1S" in lines.orders()[:-1], "it was heard among them"
+        assert b"1S" in lines.orders()[:-1], "it was received among them"
         client.wait(lambda: client.position(1) == 777, "the last target")
         client.wait_state(DEVICE, "ABS_FOCUS_POSITION", "Ok")
     assert simulator.position(1) == 777
@@ -215,7 +215,7 @@ def test_what_comes_in_one_read_is_answered_once_if_its_last_message_says_it_all
         client.send(b"".join(move(n) for n in range(300)).decode())
         client.settle(DEVICE)
         refusals = [text for text in client.messages(since) if "ABS_FOCUS_POSITION" in text]
-        assert refusals, "nobody was told"
+        assert refusals, "nobody was informed"
         assert len(refusals) < 100
 
 

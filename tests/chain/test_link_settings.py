@@ -106,7 +106,7 @@ def test_a_controller_that_comes_back_under_another_name_is_found_by_that(
     client.wait_message(f"[INFO] Ports is used now: looking for the controller on {new}", since, TWO)
     wait_for_link(client)
     client.wait_message("[INFO] the controller is back", since, ONE)
-    # Nothing but its port tells this controller from others, so nobody knows that it is the same one.
+    # Nothing but its port distinguishes this controller from others, so nobody knows that it is the same one.
     assert shown(client) == ("Alert", 100, "unverified")
     assert client.ask(ONE, SYNC, {"FOCUS_SYNC_VALUE": 100}).state in ("Busy", "Ok")
     client.wait_state(ONE, POSITION, "Ok")

@@ -122,7 +122,7 @@ def test_a_bridge_that_was_restarted_is_found_again() -> None:
             client.disconnect(1)
 
 
-def test_something_else_at_the_address_is_told_from_a_controller() -> None:
+def test_something_else_at_the_address_is_distinguished_from_a_controller() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, DriverInside() as client:
         number = listener.getsockname()[1]
         assert client.ask(ONE, "CONNECTION_MODE", {"CONNECTION_TCP": "On"}).state == "Ok"

@@ -287,9 +287,9 @@ def test_a_damaged_file_is_a_message_and_the_defaults(home: Path, text: str) -> 
     path.parent.mkdir()
     path.write_bytes(text.encode("latin-1"))
     with Simulator() as simulator, DriverInside(SETTINGS) as client:
-        told = client.wait_message(str(path), device=ONE)
-        assert told.startswith("[WARNING] ")
-        assert "damaged" in told
+        warning = client.wait_message(str(path), device=ONE)
+        assert warning.startswith("[WARNING] ")
+        assert "damaged" in warning
         answer = client.ask(ONE, "CONFIG_PROCESS", {"CONFIG_LOAD": "On"})
         assert answer.state == "Alert"
         assert "damaged" in answer.message

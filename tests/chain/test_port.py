@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What may be opened as a port, for whom, and what people are told when it cannot be."""
+"""What may be opened as a port, for whom, and the message when it cannot be."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_a_port_without_permission_is_refused_with_the_group_to_join(
     assert "usermod -aG" in text
 
 
-def test_an_error_of_the_driver_of_the_port_is_told_in_its_words(
+def test_an_error_of_the_port_s_kernel_driver_is_reported_in_its_words(
     simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
@@ -188,7 +188,7 @@ def test_a_folder_is_no_port(tmp_path: Path) -> None:
 def test_a_fifo_is_no_port_and_is_not_opened(tmp_path: Path) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
-    # An opener would be the writer without which this end has nobody to hear from.
+    # An opener would be the writer without which this end receives nothing.
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         assert "not a serial port" in why_not(str(path))

@@ -3,7 +3,7 @@
 
 Hypothesis tries sequences of what users can do and of what happens to them, with the whole driver, its poll thread and
 a simulated controller on a pseudo-terminal. Only times are not the real ones: motors run 3000 times as fast, the driver
-is told so, a lost link is tried again at once (BACK_OFF_S), and a motor that is held back to be caught on its
+is informed, a lost link is tried again at once (BACK_OFF_S), and a motor that is held back to be caught on its
 way is not taken for a stalled one (STALL_S).
 
 The model here is two numbers, `sign` and `offset`, that follow from what the driver answered with Ok. What the
@@ -101,7 +101,7 @@ class Bench:
     def ask_at_once(self, *orders: tuple[str, Mapping[str, Any]]) -> list[Received]:
         """Send these without waiting in between, and return what became of each."""
         client = self.client
-        client.settle(DEVICE)  # so that nothing which is said from here on is about what came before
+        client.settle(DEVICE)  # so that every later message is about what follows
         since = len(client.received)
         for name, values in orders:
             client.new(DEVICE, name, values)
@@ -201,7 +201,7 @@ class Positions(RuleBasedStateMachine):
             self.bench.close()
 
     def place(self) -> int:
-        """What users should be told."""
+        """The message that users should read."""
         return self.sign * self.bench.simulator.position(1) + self.offset
 
     def rest(self) -> None:
@@ -456,7 +456,7 @@ def test_a_move_sent_with_a_zero_means_positions_after_the_zero() -> None:
         assert orders.orders() == [b"1Z", b"1+20"]
 
 
-def test_a_client_never_hears_of_an_arrival_before_the_move_that_waits_for_a_zero() -> None:
+def test_a_client_never_receives_an_arrival_before_the_move_that_waits_for_a_zero() -> None:
     with Bench() as bench:
         bench.move(300)
         bench.simulator.delay_replies(0.1)
@@ -465,13 +465,13 @@ def test_a_client_never_hears_of_an_arrival_before_the_move_that_waits_for_a_zer
         bench.send("FOCUS_SYNC", {"FOCUS_SYNC_VALUE": 1000})
         bench.move(1200)
         bench.simulator.delay_replies(0)
-        told = [
+        states = [
             (answer.state, answer.values["FOCUS_ABSOLUTE_POSITION"])
             for answer in bench.client.received[since:]
             if answer.name == "ABS_FOCUS_POSITION"
         ]
-        assert told[-1] == ("Ok", "1200")
-        assert {state for state, _ in told[:-1]} == {"Busy"}
+        assert states[-1] == ("Ok", "1200")
+        assert {state for state, _ in states[:-1]} == {"Busy"}
 
 
 def test_an_abort_drops_what_waits_for_a_zero() -> None:
@@ -492,7 +492,7 @@ def test_an_abort_drops_what_waits_for_a_zero() -> None:
 
 
 @pytest.mark.parametrize("end", ["disconnect", "restart"])
-def test_a_zero_whose_answer_nobody_heard_is_remembered(end: str) -> None:
+def test_a_zero_whose_answer_was_not_received_is_remembered(end: str) -> None:
     with Bench() as bench:
         bench.move(300)
         bench.sync(1300)
@@ -595,9 +595,9 @@ def test_an_outward_move_overshoots_and_comes_back_as_one_move_and_an_inward_one
         orders, since = Lines(bench.simulator), len(bench.client.received)
         bench.move(1000)
         assert orders.orders() == [b"1+1100", b"1+1000"]
-        told = [answer.state for answer in bench.client.received[since:] if answer.name == "ABS_FOCUS_POSITION"]
-        assert told[-1] == "Ok"
-        assert set(told[:-1]) == {"Busy"}
+        states = [answer.state for answer in bench.client.received[since:] if answer.name == "ABS_FOCUS_POSITION"]
+        assert states[-1] == "Ok"
+        assert set(states[:-1]) == {"Busy"}
         bench.move(500)
         assert orders.orders()[2:] == [b"1+500"]
 

@@ -72,7 +72,7 @@ MOMENTS: dict[str, Callable[[FocuserClient, Simulator], object]] = {
     ),
     "under way": lambda client, simulator: eventually(lambda: simulator.position(1) > 20, "the way"),
     "at the end": lambda client, simulator: eventually(lambda: simulator.position(1) >= GOAL - 1, "the end"),
-    "when it is told": lambda client, simulator: client.wait(lambda: client.position(1) == GOAL, "the news"),
+    "when it is published": lambda client, simulator: client.wait(lambda: client.position(1) == GOAL, "the news"),
 }
 
 
@@ -97,7 +97,7 @@ def test_a_driver_killed_at_any_moment_of_a_move_is_started_again_and_knows_wher
         assert ordered or moment == "as it is asked for"
         other.wait(lambda: other.state(ONE, ABSOLUTE) in ("Ok", "Alert"), "the end of the move")
         if other.state(ONE, ABSOLUTE) == "Alert":
-            # It was killed before it had written down that the motor moves, which is told from no power cut.
+            # It was killed before it had written down that the motor moves, which cannot be told from a power cut.
             assert not noted
             assert ordered
             other.wait_message(f"position {GOAL} is unverified", device=ONE)
@@ -225,7 +225,7 @@ def fill(client: FocuserClient) -> str:
 
 @pytest.mark.parametrize("on", ["pipes", "a socket", "a non-blocking socket"])
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "end of input"])
-def test_a_driver_that_nobody_reads_ends_when_it_is_told_to(
+def test_a_driver_that_nobody_reads_ends_when_it_is_asked_to(
     home: Path, simulator: Simulator, extra: dict[str, str], how: str, on: str
 ) -> None:
     """Its client was stopped, say, and its output is full."""

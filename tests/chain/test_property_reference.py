@@ -45,7 +45,7 @@ def test_the_committed_page_is_current_whoever_writes_it() -> None:
     assert done.returncode == 0, f"{done.stderr}: run make docs"
 
 
-def test_a_page_that_is_not_current_is_told_with_the_remedy(tmp_path: Path) -> None:
+def test_a_page_that_is_not_current_is_reported_with_the_remedy(tmp_path: Path) -> None:
     page = tmp_path / PAGE.name
     page.write_text(PAGE.read_text(encoding="utf-8").replace("Max. Position", "Maximum"), encoding="utf-8")
     for path in (page, tmp_path / "missing.md"):

@@ -26,7 +26,7 @@ DEVICES = ["/dev/null", "/dev/zero", "/dev/random", "/dev/mem", "/dev/watchdog"]
 
 
 def connect_in_vain(client: FocuserClient) -> str:
-    """Why the driver does not open the port that it is told to."""
+    """Why the driver does not open the configured port."""
     message = client.fail_to_connect()
     client.settle(ONE)
     return message

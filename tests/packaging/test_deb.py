@@ -80,9 +80,9 @@ def test_focusd_says_what_pip_has_to_bring_and_then_moves_a_focuser(debs: Path, 
         etc = debian.folder / "etc/focusd"
         (etc / "registry.json").write_text(json.dumps({"daemons": {"site": daemon}}))
         (etc / "site.json").write_text(json.dumps({**site, "serial_port": PORT}))
-        told = debian.run("focusd", "/etc/focusd/site.json").stdout
-        command = re.search(r"`(/usr/bin/python3 -m pip install [^`]+)`", told)
-        assert command is not None, told
+        output = debian.run("focusd", "/etc/focusd/site.json").stdout
+        command = re.search(r"`(/usr/bin/python3 -m pip install [^`]+)`", output)
+        assert command is not None, output
         debian.must("sh", "-c", command[1])
         process = subprocess.Popen(debian.command("focusd", "/etc/focusd/site.json"), stderr=subprocess.PIPE, text=True)
         try:

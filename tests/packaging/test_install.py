@@ -167,9 +167,9 @@ def test_make_install_gives_a_driver_that_needs_nothing_but_python_and_pyserial(
     assert packages(debian) - without == {"ii python3-serial"}
     copy_project(debian.folder / "root/clone")
     files = debian.files()
-    said = debian.must("make", "install", cwd="/root/clone")
-    assert "installed for /usr/bin/python3" in said
-    assert "missing: pyserial" not in said
+    output = debian.must("make", "install", cwd="/root/clone")
+    assert "installed for /usr/bin/python3" in output
+    assert "missing: pyserial" not in output
     debian.must("rm", "-r", "/root/clone")
     assert debian.run("python3", "-c", "import serial, msgspec").stdout.endswith("No module named 'msgspec'\n")
     drive(debian)

@@ -128,7 +128,7 @@ def test_a_client_moves_focusers_through_two_servers_and_a_slow_cable(slow_chain
         assert 700 <= client.position(1) < 90_000
 
 
-def test_a_move_arrives_while_the_cable_is_cut_and_the_client_hears_of_it_afterwards(chain: Network) -> None:
+def test_a_move_arrives_while_the_cable_is_cut_and_the_client_is_informed_afterwards(chain: Network) -> None:
     with client_of(chain.desk, 7625) as client:
         client.connect(1, 2)
         client.move(1, 3000)

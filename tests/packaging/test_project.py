@@ -23,8 +23,8 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert catalogue.findtext("./devGroup/device/version") == indi_multifocus.__version__
     assert f"\n## {indi_multifocus.__version__} " in (PROJECT / "CHANGELOG.md").read_text()
     command = [sys.executable, "-m", "indi_multifocus", "--version"]
-    told = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, timeout=30)
-    assert told.stdout == f"indi_multifocus {indi_multifocus.__version__}\n"
+    result = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, timeout=30)
+    assert result.stdout == f"indi_multifocus {indi_multifocus.__version__}\n"
 
 
 def test_asking_for_the_version_imports_nothing_else() -> None:
@@ -34,7 +34,7 @@ def test_asking_for_the_version_imports_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("argument", ["-h", "--help"])
-def test_somebody_who_starts_the_driver_by_hand_is_told_how_it_is_started(
+def test_somebody_who_starts_the_driver_by_hand_is_result_how_it_is_started(
     argument: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["indi_multifocus", argument])

@@ -284,7 +284,7 @@ def test_either_service_shows_the_same_positions(system: Booted) -> None:
     system.must("f zero 2")
 
 
-def test_a_wrong_configuration_is_said_in_the_journal(system: Booted) -> None:
+def test_a_wrong_configuration_is_reported_in_the_journal(system: Booted) -> None:
     system.must("echo '{}' > /etc/focusd/wrong.json")
     assert system.run("systemctl start focusd@wrong").returncode != 0
     assert "/etc/focusd/wrong.json: daemon: missing" in system.must("journalctl --no-pager -u focusd@wrong")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The configuration file: what is read from it, and what a person is told who wrote it wrong."""
+"""The configuration file: what is read from it, and the message to a person who wrote it wrong."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ def test_probes_that_cannot_be_are_refused(probes: object, complaint: str) -> No
     assert error_with(temperature_probes=probes).startswith(f"test.json: temperature_probes.{complaint}")
 
 
-def test_of_a_single_channel_it_is_said_that_there_is_one() -> None:
+def test_the_message_about_a_single_channel_says_that_there_is_one() -> None:
     probes = {"a": {"label": "A", "address": ADDRESS, "channel": 2}}
     assert error_with(channels=1, temperature_probes=probes).endswith("a.channel: 2: there is channel 1 alone")
 

@@ -45,7 +45,7 @@ def test_a_channel_at_rest_has_no_arrival() -> None:
 
 
 @BOTH
-def test_the_first_status_of_a_move_foretells_its_end_from_the_speed_of_the_generation(generation: int) -> None:
+def test_the_first_status_of_a_move_predicts_its_end_from_the_speed_of_the_generation(generation: int) -> None:
     speed = NOMINAL_STEPS_PER_S[generation]
     motion = Motion(speed)
     motion.status(100.0, 100.0, 1000, 0)
@@ -64,7 +64,7 @@ def test_the_nominal_speeds_are_those_of_the_firmware() -> None:
     target=st.integers(-2000, 2000),
     asked=st.lists(st.floats(0, 0.999), min_size=1, max_size=20),
 )
-def test_at_the_foretold_moment_it_stands_within_a_step(
+def test_at_the_predicted_moment_it_stands_within_a_step(
     generation: int, start: int, target: int, asked: list[float]
 ) -> None:
     assume(abs(target - start) > 2)
@@ -207,7 +207,7 @@ def test_a_speed_is_measured_only_where_a_step_more_or_less_makes_little_differe
 
 @BOTH
 @pytest.mark.parametrize(("first", "target"), [(1000, 2000), (1000, -100), (-1000, -2000), (-1000, 100)])
-def test_a_new_target_in_mid_move_is_foretold_by_itself(generation: int, first: int, target: int) -> None:
+def test_a_new_target_in_mid_move_is_predicted_by_itself(generation: int, first: int, target: int) -> None:
     speed = NOMINAL_STEPS_PER_S[generation]
     firmware = Firmware(generation)
     firmware.feed(b"1%+d\n" % first, 0.0)

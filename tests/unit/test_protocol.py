@@ -66,7 +66,7 @@ def print_status(status: Status) -> bytes:
 class Line:
     """A conversation with a controller whose first motor turns all the time, so that every status is a new one.
 
-    `late` is what the controller had sent before the port was opened, `pending` what it had been told and has
+    `late` is what the controller had sent before the port was opened, `pending` what it had received and has
     not yet carried out. The two `spoil` functions stand for noise: they get the number of a line and the line.
     """
 
@@ -714,9 +714,9 @@ def test_a_position_that_generation_2_cannot_report_is_not_believed(place: int, 
     believing = in_step(1)
     believing.send(QueryStatus())
     assert isinstance(believing.receive(line)[0], Answered)
-    doubting = in_step(2)
-    doubting.send(QueryStatus())
-    (event,) = doubting.receive(line)
+    unsure = in_step(2)
+    unsure.send(QueryStatus())
+    (event,) = unsure.receive(line)
     assert isinstance(event, OutOfStep)
     assert "999999" in event.reason
 

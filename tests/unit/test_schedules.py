@@ -54,7 +54,7 @@ def test_a_driver_that_stays_busy_is_found_out(monkeypatch: pytest.MonkeyPatch) 
     assert any("Busy for ever" in problem for seed in range(10) for problem in run(seed).problems)
 
 
-# Stories that schedules told, each of which once ended with a wrong position and Ok
+# Stories of schedules, each of which once ended with a wrong position and Ok
 
 
 class Story:
@@ -221,7 +221,7 @@ def test_a_move_that_was_given_up_is_not_sent_before_the_one_that_replaced_it(st
     assert not any("-100" in line for line in written[replaced[0] :])
 
 
-def test_a_moment_of_nonsense_on_a_line_with_long_delays_is_no_reason_to_doubt(story: Story) -> None:
+def test_a_moment_of_nonsense_on_a_line_with_long_delays_leaves_the_position_verified(story: Story) -> None:
     story.box.latency_s = 0.15
     story.move(2000)
     story.world.run_for(5.0)
@@ -255,7 +255,7 @@ def test_the_place_that_is_called_0_at_once_after_an_inward_move_is_its_end(stor
         assert story.box.shaft_steps(1) == begin - 25
 
 
-def test_a_zero_meant_for_another_channel_leaves_a_doubt(story: Story) -> None:
+def test_a_zero_meant_for_another_channel_leaves_the_position_unverified(story: Story) -> None:
     story.move(40)
     story.world.run_for(5.0)
     story.box.stray_input(b"1Z\n")
@@ -354,7 +354,7 @@ def test_a_sync_that_was_answered_outlives_a_power_cut(story: Story, position: i
     assert story.shown == ("Ok", position)
 
 
-def test_a_power_cut_just_after_the_start_of_a_move_leaves_a_doubt(story: Story) -> None:
+def test_a_power_cut_just_after_the_start_of_a_move_leaves_the_position_unverified(story: Story) -> None:
     for after_s in (0.0, 0.001, 0.1):
         story.new("FOCUS_SYNC", "Number", "FOCUS_SYNC_VALUE", 0)
         story.world.run_for(1.0)
@@ -379,8 +379,8 @@ def test_a_port_that_fails_while_an_order_is_sent_is_a_lost_link(story: Story, m
     story.move(200)
     assert story.world.view.state(DEVICE, "ABS_FOCUS_POSITION") == "Busy"
     shown = story.shown
-    told = [text for _, text in story.world.view.texts if "the port is gone" in text]
-    assert (shown, bool(told)) == (("Alert", 0), True)
+    messages = [text for _, text in story.world.view.texts if "the port is gone" in text]
+    assert (shown, bool(messages)) == (("Alert", 0), True)
 
 
 def failing() -> None:

@@ -174,7 +174,7 @@ def test_answers_belong_to_commands_in_their_order(line: Line) -> None:
     assert line.session.quiet
 
 
-def test_an_answer_tells_of_its_question(line: Line) -> None:
+def test_an_answer_names_its_query(line: Line) -> None:
     line.send(Stop(1))
     line.now += 0.5
     line.send(QueryFans())

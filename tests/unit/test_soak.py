@@ -22,7 +22,7 @@ def test_a_moment_of_both_soaks_finds_nothing() -> None:
     assert all(1000 < kb < 1_000_000 for kb in (driver_rows[-1][2], *focusd_rows[-1][2:]))
 
 
-def test_what_grew_is_told_with_exit_status_1_and_not_published(
+def test_what_grew_is_reported_with_exit_status_1_and_not_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "page.md"

@@ -93,7 +93,7 @@ def test_ctrl_c_stops_the_channel_and_says_so(chain: Any, until: Any, command: s
     assert not chain.moving(2)
 
 
-def test_ctrl_c_tells_when_the_channel_could_not_be_stopped(chain: Any, until: Any) -> None:
+def test_ctrl_c_reports_that_the_channel_could_not_be_stopped(chain: Any, until: Any) -> None:
     move = chain.start_focus("set", "1", "90000")
     until(lambda: chain.moving(1))
     chain.daemon.send_signal(signal.SIGSTOP)
@@ -199,7 +199,7 @@ def test_commands_are_listed_for_who_asks_and_who_errs(make_chain: Any) -> None:
             assert f"   {command} " in result.stdout
 
 
-def test_the_version_is_told(make_chain: Any) -> None:
+def test_the_version_is_printed(make_chain: Any) -> None:
     result = make_chain().focus("--version")
     assert (result.returncode, result.stdout) == (0, f"focus {__version__}\n")
 
@@ -382,7 +382,7 @@ def test_people_hear_what_to_do_and_scripts_hear_what_they_always_did(make_chain
     chain = make_chain(limits={"1": [-50, 5000]})
 
     def hint(*arguments: str, status: int) -> str:
-        """What is said on a terminal beside the message, which is the same in a pipe."""
+        """What a terminal shows beside the message, which is the same in a pipe."""
         plain = chain.focus(*arguments)
         assert (plain.returncode, plain.stderr) == (status, "")
         message, *hints = on_terminal(chain, *arguments, status=status).splitlines()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names of daemons and machines: where they are looked up, and what is said of those that are not there."""
+"""Names of daemons and machines: where they are looked up, and the message for those that are not there."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_a_host_may_be_the_name_of_a_machine_or_of_one_on_the_network(config: st
     assert hosts == ["10.0.0.7", "10.2.6.181", "focus_pc.example-1.org", "fd00::2"]
 
 
-def test_no_more_names_are_told_than_can_be_read(config: str) -> None:
+def test_no_more_names_are_listed_than_can_be_read(config: str) -> None:
     write_registry(config, {"machines": {f"machine {number:03}\n": "10.0.0.1" for number in range(500)}})
     with pytest.raises(ConfigError) as caught:
         Directory(config).machine("other")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`focus doctor`: what is right is said to be right, and of what is wrong, what to do."""
+"""`focus doctor`: it confirms what is right, and advises on what is wrong."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_controller_that_nobody_uses_is_asked(make_chain: Any, generation: int
     assert found["firmware"]["remedy"] == f'set "channels": {channels} there'
 
 
-def test_what_is_wrong_with_a_port_is_said_with_the_remedy(make_chain: Any) -> None:
+def test_what_is_wrong_with_a_port_is_reported_with_the_remedy(make_chain: Any) -> None:
     chain = make_chain()
     simulator: Simulator = chain.simulator
     with serial.Serial(simulator.port, exclusive=True):

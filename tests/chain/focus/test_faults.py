@@ -64,7 +64,7 @@ def test_a_server_without_our_devices_is_named(make_chain: Any) -> None:
 
 
 def test_the_death_of_the_driver_fails_running_calls_and_is_got_over(make_chain: Any, until: Any) -> None:
-    chain = make_chain(speed=1.0).start()  # a new driver doubts a way that no real motor could have gone
+    chain = make_chain(speed=1.0).start()  # a new driver does not believe a move that no real motor could have made
     arrival = chain.call("set_focus", 1, 90_000)
     other = chain.call("set_focus", 2, -90_000)
     until(lambda: chain.moving(1) and chain.moving(2))

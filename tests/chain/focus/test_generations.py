@@ -84,7 +84,7 @@ def test_json_is_what_focusd_reports(make_chain: Any, fake_focusd: Any) -> None:
     assert ask(make_chain, fake_focusd, {"report_status": lambda: None}, "json").stdout == "{}\n"
 
 
-def test_a_focusd_without_fans_is_told_from_one_that_fails(make_chain: Any, fake_focusd: Any) -> None:
+def test_a_focusd_without_fans_is_distinguished_from_one_that_fails(make_chain: Any, fake_focusd: Any) -> None:
     result = ask(make_chain, fake_focusd, {"report_status": lambda: MOVING_1}, "fans", "enable")
     assert result.returncode == 1
     assert result.stdout.startswith("error: this focusd knows no fans\n")

@@ -170,7 +170,7 @@ def test_where_the_history_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert history.path_for("test.json") == "/home/me/.local/state/focusd/test.sqlite"
 
 
-def test_times_are_told_as_people_tell_them() -> None:
+def test_times_may_be_given_as_people_write_them() -> None:
     assert since("90m", 10_000.0) == 10_000 - 5400
     assert since("2w", 1e9) == 1e9 - 14 * 86400
     assert since("1970-01-02", 0) == since("1970-01-02T00:00:00Z", 0) == since("1970-01-02T01:00:00+01:00", 0) == 86400

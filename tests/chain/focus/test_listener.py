@@ -256,7 +256,7 @@ def test_sizes_that_are_not_true_end_the_connection(port: Port) -> None:
         assert client.is_closed
 
 
-def test_an_error_of_ours_costs_one_connection_and_is_told(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_ours_costs_one_connection_and_is_logged(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
     well = port.introduce(CONTROL)
     with monkeypatch.context() as patched:
         patched.setattr(PyroDaemon, "handle", lambda *_: 1 / 0)

@@ -66,7 +66,7 @@ def test_a_log_server_that_is_down_delays_nothing_and_takes_no_memory(monkeypatc
     assert len(observatory.written) <= 11
 
 
-def test_an_error_of_the_observatorys_log_is_told_and_got_over(until: Any) -> None:
+def test_an_error_of_the_observatorys_log_is_reported_and_survived(until: Any) -> None:
     observatory, stream = Observatory(), io.StringIO()
     log = Log("t", observatory, stream)
     log.info("bad")

@@ -107,8 +107,8 @@ def test_killed_while_its_server_begins_it_leaves_none_behind(make_chain: Any, u
         until(lambda chain=chain: chain.processes("") == [], "its processes to end")
 
 
-def test_killed_in_mid_move_it_leaves_a_free_port_and_the_next_one_tells_the_truth(make_chain: Any, until: Any) -> None:
-    chain = make_chain(speed=1.0).start()  # a new driver doubts a way that no real motor could have gone
+def test_killed_in_mid_move_it_leaves_a_free_port_and_the_next_one_is_right(make_chain: Any, until: Any) -> None:
+    chain = make_chain(speed=1.0).start()  # a new driver does not believe a move that no real motor could have made
     move = chain.start_focus("set", "1", "200")
     until(lambda: chain.moving(1))
     chain.daemon.kill()
@@ -146,7 +146,7 @@ def test_it_joins_the_server_that_runs_and_leaves_it_running(make_chain: Any) ->
     assert chain.status()["current_steps_1"] == 50
 
 
-def test_a_second_focusd_of_the_same_name_is_told_so(chain: Any) -> None:
+def test_a_second_focusd_of_the_same_name_is_refused(chain: Any) -> None:
     result = run_focusd(str(chain.config), HOME=str(chain.folder))
     assert result.returncode == 1
     assert result.stderr == (f"focusd: cannot listen on 127.0.0.1:{chain.pyro_port}: Address already in use\n")
@@ -202,7 +202,7 @@ def test_a_missing_configuration_is_one_line(tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (1, f"focusd: {tmp_path}/none.json: there is no such file\n")
 
 
-def test_its_usage_and_version_are_told() -> None:
+def test_its_usage_and_version_are_printed() -> None:
     assert run_focusd("--version").stdout == f"focusd {__version__}\n"
     assert run_focusd("--help").stdout.startswith("usage: focusd <configuration.json>\n\nPyro interface")
     for arguments in ([], ["a.json", "b.json"], ["--verbose"]):
@@ -212,7 +212,7 @@ def test_its_usage_and_version_are_told() -> None:
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_systemd_hears_when_it_is_ready_and_when_it_ends(make_chain: Any, tmp_path: Path, abstract: bool) -> None:
+def test_systemd_is_notified_when_it_is_ready_and_when_it_ends(make_chain: Any, tmp_path: Path, abstract: bool) -> None:
     chain = make_chain()
     name = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:

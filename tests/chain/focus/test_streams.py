@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Standard streams that are closed, full, broken or read by nobody: focus and focusd go on, and tell no tracebacks."""
+"""Standard streams that are closed, full, broken or read by nobody: focus and focusd go on, and print no traceback."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_focus_says_what_could_not_be_written_and_keeps_its_status(chain: Any) -
     assert shell(chain, "focus --help | true; exit ${PIPESTATUS[0]}")[2] == ""
     assert shell(chain, "focus status <&- 2>&-")[0] == 0
     assert shell(chain, "focus status 2>/dev/full")[0] == 0
-    # What is done is done, whoever hears of it.
+    # What is done is done, even where nobody can read it.
     for streams in (">&- 2>&- <&-", ">/dev/full 2>/dev/full", "> >(:)"):
         assert shell(chain, f"focus set 1 50 {streams}") == (0, "", ""), streams
         assert shell(chain, f"focus set 1 99999999 {streams}") == (6, "", ""), streams

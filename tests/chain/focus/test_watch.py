@@ -197,7 +197,7 @@ def test_keys_may_come_in_pieces() -> None:
     assert decode(b"\x1b[99;5Rq") == (["9", "9", "5", "quit"], b"")
 
 
-def test_a_trend_is_told_once_there_is_one() -> None:
+def test_a_trend_is_shown_once_there_is_one() -> None:
     trend = Trend()
     for minute in range(10):
         assert (trend.per_hour is None) == (minute <= 2)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One device: what clients are told, what they may set, and how libindi's own server and clients see it."""
+"""One device: what clients receive, what they may set, and how libindi's own server and clients see it."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def test_a_property_defined_anew_keeps_its_place(bench: Bench) -> None:
     assert [m.get("name") for m in bench.output.take()] == [vector.name for vector in bench.vectors]
 
 
-def test_update_tells_clients_although_nothing_changed(bench: Bench) -> None:
+def test_update_is_sent_although_nothing_changed(bench: Bench) -> None:
     bench.device.update(bench.numbers)
     bench.device.update(bench.numbers, "[INFO] hello")
     first, second = bench.output.take()
@@ -240,7 +240,7 @@ def test_update_tells_clients_although_nothing_changed(bench: Bench) -> None:
     assert second.get("message") == "[INFO] hello"
 
 
-def test_a_property_that_is_not_defined_is_not_updated_but_the_message_is_said(bench: Bench) -> None:
+def test_a_property_that_is_not_defined_is_not_updated_but_the_message_is_sent(bench: Bench) -> None:
     vector = TextVector("NEW", "n", "G", [Text("A", "a")])
     bench.device.update(vector)
     bench.device.publish(vector)
@@ -256,7 +256,7 @@ def test_publish_is_silent_while_nothing_changed(bench: Bench) -> None:
     assert bench.output.take() == []
 
 
-def test_publish_tells_a_new_state_or_value_once(bench: Bench) -> None:
+def test_publish_sends_a_new_state_or_value_once(bench: Bench) -> None:
     bench.numbers.state = State.BUSY
     bench.one.select("B")
     bench.text["A"].value = "new"
@@ -268,7 +268,7 @@ def test_publish_tells_a_new_state_or_value_once(bench: Bench) -> None:
     assert tags == ["setNumberVector", "setSwitchVector", "setTextVector", "setLightVector"]
 
 
-def test_publish_tells_ranges_when_they_changed_and_only_then(bench: Bench) -> None:
+def test_publish_sends_ranges_when_they_changed_and_only_then(bench: Bench) -> None:
     bench.numbers["X"].value = 6
     bench.device.publish(bench.numbers)
     bench.numbers["X"].max = 7
@@ -288,7 +288,7 @@ def test_a_new_range_that_an_update_left_out_is_still_to_be_published(bench: Ben
     assert with_range[0].get("max") == "7"
 
 
-def test_a_definition_counts_as_having_told(bench: Bench) -> None:
+def test_a_definition_counts_as_an_update(bench: Bench) -> None:
     bench.numbers["X"].max = bench.numbers["X"].value = 7
     bench.device.get_properties("N")
     bench.device.publish(bench.numbers)

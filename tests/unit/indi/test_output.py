@@ -20,7 +20,7 @@ from indi_multifocus.indi.output import MAX_TEXTS
 
 
 class Pipe:
-    """A pipe with an Output on its write end, and a reader that reads when it is told to."""
+    """A pipe with an Output on its write end, and a reader that reads on request."""
 
     def __init__(self) -> None:
         self.read_end, self._write_end = os.pipe()
@@ -162,7 +162,7 @@ def test_of_texts_the_last_wait_and_those_before_are_counted(pipe: Pipe) -> None
     assert texts[1:] == [f"[INFO] {number}" for number in range(30, MAX_TEXTS + 30)]
 
 
-def test_the_text_of_an_update_that_is_replaced_is_still_told(pipe: Pipe) -> None:
+def test_the_message_of_an_update_that_is_replaced_is_still_sent(pipe: Pipe) -> None:
     pipe.fill()
     pipe.output.write(updated("A", 0))
     pipe.output.write(updated("B", 1, "[ERROR] that was refused"))

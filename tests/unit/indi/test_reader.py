@@ -128,10 +128,10 @@ def test_a_declared_encoding_counts_until_the_next_declaration() -> None:
     def message(encoding: str) -> bytes:
         return "<newTextVector device='D' name='T'><oneText name='A'>é</oneText></newTextVector>".encode(encoding)
 
-    said = NewVector("Text", "D", "T", (("A", "é"),))
+    vector = NewVector("Text", "D", "T", (("A", "é"),))
     latin = b"<?xml version='1.0' encoding='ISO-8859-1'?>" + message("latin-1") * 2
     utf_8 = b'<?xml version="1.0" encoding="UTF-8"?>' + message("utf-8")
-    assert read(latin + utf_8 + latin + b"<?xml version='1.0'?>" + message("utf-8")) == [said] * 6
+    assert read(latin + utf_8 + latin + b"<?xml version='1.0'?>" + message("utf-8")) == [vector] * 6
 
 
 @pytest.mark.parametrize("encoding", [b"UTF-16", b"EBCDIC-CP-US", b"rot13", b"x" * 200, b"\xff", b""])
