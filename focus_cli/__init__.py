@@ -2,7 +2,7 @@
 """The documented observatory interface on top of the INDI driver: `focusd` (Pyro4) and `focus` (the command line).
 
 focus.py      the command line; a Pyro client, knows nothing of INDI
-session.py    its configuration and connections; commands.py, manual.py   what the commands do, and what is told of them
+session.py    its configuration and connections; commands.py, manual.py   what the commands do, and their help
 moving.py     a move, from its order to its end; progress.py   the bar meanwhile; show.py   the status for people
 watch.py, watch_view.py, terminal.py   the live view: its loop, what it shows, keys; signals.py   sleeping for signals
 doctor.py, doctor_port.py, doctor_network.py, finding.py   what usually is wrong

@@ -121,7 +121,7 @@ class Channel:
                 if not self._client.wait_for(lambda: move.accepted or move.refused or self._lost(move), ANSWER_S):
                     return self._unanswered(move)
                 if move.refused and not move.accepted:
-                    # The driver has said why. With the controller there, it can only be the position.
+                    # The driver has sent the reason. With the controller there, it can only be the position.
                     return codes.POSITION_OUTSIDE_LIMITS if self.linked else codes.FAILED
                 return self._arrival(move)
         finally:
@@ -158,7 +158,7 @@ class Channel:
                 return self._lost(stop) or stop.refused or (abort is not None and abort.state != "Busy")
 
             stood, abort = self._client.wait_for(stands, STOP_S), answer()
-            if not stood and abort is None:  # else the driver has said what it waits for
+            if not stood and abort is None:  # else the driver has published what it waits for
                 return self._silent(stop)
             return self._code(stop, abort)
 

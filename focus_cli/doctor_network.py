@@ -108,20 +108,20 @@ def indi_server(config: Config) -> Generator[Finding, None, Indi | None]:
     where = f"{config.indi_host}:{config.indi_port}"
     device = config.labels.get(1) or "MultiFocus 1"
     try:
-        said = _ask_indi(config.indi_host, config.indi_port, device)
+        answer = _ask_indi(config.indi_host, config.indi_port, device)
     except OSError as error:
         text = f"none at {where} ({error.strerror or error}); focusd starts one where it runs on the same machine"
         yield Finding("INDI server", NOTE, text)
         return None
-    if "FOCUS_LINK" not in said and "DRIVER_INFO" not in said:
-        others = sorted(set(re.findall(r'device="([^"]*)"', said)))
+    if "FOCUS_LINK" not in answer and "DRIVER_INFO" not in answer:
+        others = sorted(set(re.findall(r'device="([^"]*)"', answer)))
         text = f"{where} has no {device}" + (f", but {', '.join(others[:5])}" if others else "")
         yield Finding(
             "INDI server", PROBLEM, text, "start the driver there, or give this configuration another indi_port"
         )
         return None
-    indi = Indi(_value(said, "DRIVER_EXEC"), _value(said, "GENERATION"), _value(said, "LINK") == "up")
-    version = _value(said, "DRIVER_VERSION")
+    indi = Indi(_value(answer, "DRIVER_EXEC"), _value(answer, "GENERATION"), _value(answer, "LINK") == "up")
+    version = _value(answer, "DRIVER_VERSION")
     if indi.driver != "indi_multifocus":
         text = f"{where} has {device} by another driver, {indi.driver}"
         yield Finding("INDI server", PROBLEM, text, "stop that driver")
@@ -135,28 +135,28 @@ def indi_server(config: Config) -> Generator[Finding, None, Indi | None]:
 
 def _ask_indi(host: str, port: int, device: str) -> str:
     """What it says of a device, or where it has none of that name, of all."""
-    said = b""
+    answer = b""
     with socket.create_connection((host, port), timeout=ANSWER_S) as connection:
         connection.sendall(b'<getProperties version="1.7"/>\n')
         connection.settimeout(ANSWER_S / 3)
         wanted = f'device="{device}" name="FOCUS_LINK_INFO"'.encode()
         try:
-            while len(said) < MAX_ANSWER and not re.search(wanted + rb".*?</def", said, re.DOTALL):
+            while len(answer) < MAX_ANSWER and not re.search(wanted + rb".*?</def", answer, re.DOTALL):
                 data = connection.recv(65536)
                 if not data:
                     break
-                said += data
+                answer += data
         except socket.timeout:
             pass  # that was all
-    text = said.decode("utf-8", "replace")
+    text = answer.decode("utf-8", "replace")
     own = re.findall(rf'<(\w+) device="{re.escape(device)}".*?</\1>', text, re.DOTALL)
     if not own:
         return text
     return "".join(found[0] for found in re.finditer(rf'<(\w+) device="{re.escape(device)}".*?</\1>', text, re.DOTALL))
 
 
-def _value(said: str, element: str) -> str:
-    found = re.findall(rf'<defText name="{element}"[^>]*>\s*([^<]*?)\s*</defText>', said)
+def _value(answer: str, element: str) -> str:
+    found = re.findall(rf'<defText name="{element}"[^>]*>\s*([^<]*?)\s*</defText>', answer)
     return found[-1] if found else ""
 
 

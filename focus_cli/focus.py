@@ -73,7 +73,7 @@ def _give_hint(session: Session, code: int, arguments: list[str]) -> None:
 
 
 def _doctor(arguments: list[str]) -> int:
-    """It needs no configuration that can be used, and has said what its result means."""
+    """It needs no configuration that can be used, and has printed what its result means."""
     from . import doctor
 
     try:

@@ -81,7 +81,7 @@ class Focusers:
         state = channel.state()
         online = state.status != codes.OFFLINE
         link = channel.vector("FOCUS_LINK_INFO")
-        said_s, said = self._client.said.get(channel.device, (0.0, ""))
+        message_s, message = self._client.last_messages.get(channel.device, (0.0, ""))
         return {
             "channel": channel.number,
             "device": channel.device,
@@ -90,8 +90,8 @@ class Focusers:
             "link": str(link.values.get("LINK", "")) if link is not None else "not connected",
             "position": str(link.values.get("POSITION", "")) if link is not None else "",
             "probe": self._probe_of.get(channel.number),
-            "message": said,
-            "message_time": said_s,
+            "message": message,
+            "message_time": message_s,
         }
 
     def temperatures(self) -> dict[str, float | None]:
@@ -160,7 +160,7 @@ class Focusers:
             return f"cannot connect: the INDI server {self._client.server} has no {' and no '.join(missing)}"
 
     def _explain(self) -> None:
-        """The driver has said what went wrong with a connection; of a lost link it only did when it was lost."""
+        """Log why. The driver sends a message for each failed connection, but for a lost link only when it is lost."""
         for channel in self.channels.values():
             link = channel.vector("FOCUS_LINK_INFO")
             if channel.connected and link is not None and not channel.linked:

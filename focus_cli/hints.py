@@ -10,7 +10,7 @@ from . import codes
 from .session import Session
 
 RECENT_S = 60.0
-"""What the driver said before that is about something else."""
+"""Earlier messages of the driver are about something else."""
 ANSWER_S = 2.0
 """A hint is worth no longer wait: the command has its answer already."""
 

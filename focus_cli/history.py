@@ -33,7 +33,7 @@ class Change(NamedTuple):
     """Unix time, s."""
     channel: int | None
     event: str
-    """moving, idle or offline: the channel's new state; temperature; error or warning: what the driver said."""
+    """moving, idle or offline: the channel's new state; temperature; error or warning: the message of the driver."""
     position: int | None = None
     target: int | None = None
     probe: str | None = None

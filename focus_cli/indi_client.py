@@ -112,7 +112,7 @@ class IndiClient:
         self._vectors: dict[str, dict[str, Vector]] = {}
         self.faults: deque[tuple[float, str, str, str]] = deque(maxlen=100)
         """Errors and warnings for the history, which takes them out: Unix time, device, "error" or "warning", text."""
-        self.said: dict[str, tuple[float, str]] = {}
+        self.last_messages: dict[str, tuple[float, str]] = {}
         """By device, when its last message for people came (s, Unix time), and its text."""
         self._events = 0
         self._requests: list[Request] = []
@@ -188,21 +188,21 @@ class IndiClient:
     # --- The connection -------------------------------------------------------------------------------------------
 
     def _keep_connected(self) -> None:
-        retry_s, lost_s, told = FIRST_RETRY_S, time.monotonic(), False
+        retry_s, lost_s, reported = FIRST_RETRY_S, time.monotonic(), False
         while not self.closed:
             problem = self._connect()
             if not problem:
-                if told:
+                if reported:
                     self._log.info(f"connected to the INDI server {self.server}")
                 with self.changed:
                     self.changed.wait_for(lambda: self.closed or not self.connected)
                 self._disconnect()
-                retry_s, lost_s, told = FIRST_RETRY_S, time.monotonic(), False
+                retry_s, lost_s, reported = FIRST_RETRY_S, time.monotonic(), False
                 continue
             with self.changed:
                 self.problem = problem
-            if not told and time.monotonic() - lost_s > QUIET_S:
-                told = True
+            if not reported and time.monotonic() - lost_s > QUIET_S:
+                reported = True
                 self._log.warning(f"the INDI server {self.server} cannot be reached ({problem}); trying until it can")
             with self.changed:
                 self.changed.wait_for(lambda: self.closed, retry_s)
@@ -310,7 +310,7 @@ class IndiClient:
             ("[INFO] ", self._log.info),
         ):
             if text.startswith(tag):
-                self.said[device] = (time.time(), text[len(tag) :])
+                self.last_messages[device] = (time.time(), text[len(tag) :])
                 if tag != "[INFO] ":
                     with self.changed:
                         self.faults.append((time.time(), device, tag[1:-2].lower(), text[len(tag) :]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands of `focus` and what is told of them: the one source of its help, its man page and its completion.
+"""The commands of `focus` and their texts: the one source of its help, its man page and its completion.
 
 Imports nothing that takes time: the help is read at every usage error.
 """
@@ -98,7 +98,7 @@ COMMANDS: dict[str, Command] = {
             "log",
             "",
             "show what happened, from focusd's history",
-            "Positions, targets, temperatures and faults, one line a change; the last day unless told otherwise.\n"
+            "Positions, targets, temperatures and faults, one line a change; of the last day without `--since`.\n"
             "A plot shows position against time, and against temperature with the fitted slope in steps/°C, which is "
             "what temperature compensation asks for.",
             (
@@ -276,7 +276,7 @@ PROGRAMS = (
             ("STATE_DIRECTORY", "where the history is kept; else ~/.local/state/focusd"),
         ),
         _CONFIG_FILES,
-        (("0", "ended by a signal"), ("1", "it cannot serve, and has said why"), ("2", "wrong arguments")),
+        (("0", "ended by a signal"), ("1", "it cannot serve, and has printed the reason"), ("2", "wrong arguments")),
         ("focus(1)", "indi_multifocus(1)", "indiserver(1)"),
     ),
     Program(
@@ -295,7 +295,7 @@ PROGRAMS = (
             ("INDICONFIG", "beside this file settings and positions are kept, in place of ~/.indi"),
         ),
         (("~/.indi", "settings and remembered positions"),),
-        (("0", "ended with its input, or by SIGTERM or SIGINT"), ("1", "it cannot serve, and has said why")),
+        (("0", "ended with its input, or by SIGTERM or SIGINT"), ("1", "it cannot serve, and has printed the reason")),
         ("focusd(1)", "focus(1)", "indiserver(1)", "indi_setprop(1)"),
     ),
 )

@@ -78,7 +78,7 @@ def slope_text(channel: int, points: Sequence[tuple[float, float]]) -> str:
 
 
 def draw(changes: Sequence[Change], path: str) -> list[str]:
-    """Write the picture, and return what is to be said of it. Raises CommandError."""
+    """Write the picture, and return the lines to print about it. Raises CommandError."""
     try:
         import matplotlib
 
@@ -91,13 +91,13 @@ def draw(changes: Sequence[Change], path: str) -> list[str]:
     if not channels:
         raise CommandError("log --plot: no position was recorded in that time")
     figure, (over_time, over_temperature) = pyplot.subplots(2, 1, figsize=(9, 9), constrained_layout=True)
-    said = []
+    lines = []
     for channel in channels:
         own = [change for change in changes if change.channel == channel and change.position is not None]
         when = [datetime.datetime.fromtimestamp(change.time, datetime.timezone.utc) for change in own]
         over_time.step(when, [change.position for change in own], where="post", label=f"channel {channel}")
         points = [(celsius, float(position)) for celsius, position in rests(changes, channel)]
-        said.append(slope_text(channel, points))
+        lines.append(slope_text(channel, points))
         if not points:
             continue
         dots = over_temperature.plot(*zip(*points), "o")
@@ -105,7 +105,7 @@ def draw(changes: Sequence[Change], path: str) -> list[str]:
         if line is not None:
             ends = [min(points)[0], max(points)[0]]
             values = [line.offset + line.slope * celsius for celsius in ends]
-            over_temperature.plot(ends, values, color=dots[0].get_color(), label=said[-1])
+            over_temperature.plot(ends, values, color=dots[0].get_color(), label=lines[-1])
     over_time.set(xlabel="time (UTC)", ylabel="position (steps)")
     over_temperature.set(xlabel="temperature (°C)", ylabel="position of rest (steps)")
     for axes in (over_time, over_temperature):
@@ -120,4 +120,4 @@ def draw(changes: Sequence[Change], path: str) -> list[str]:
         raise CommandError(f"log --plot: {path}: {reason}") from None
     finally:
         pyplot.close(figure)
-    return [*said, path]
+    return [*lines, path]

@@ -27,7 +27,7 @@ from .threads import keep_running
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 10.0
 """Pauses between attempts to start indiserver again: doubled each time, up to the last."""
 WELL_AFTER_S = 30.0
-"""An indiserver that has run for this long was well: its end is a new failure, said and retried as such."""
+"""An indiserver that has run for this long was well: its end is a new failure, reported and retried as such."""
 END_WITHIN_S = 0.8
 """indiserver and driver end within this after SIGTERM (the driver takes 0.5 s at most), or get SIGKILL."""
 ANSWER_WITHIN_S = 5.0
@@ -91,17 +91,17 @@ class Server:
             self._thread.join(timeout=END_WITHIN_S)
 
     def _keep_running(self) -> None:
-        retry_s, said = FIRST_RETRY_S, ""
+        retry_s, reported = FIRST_RETRY_S, ""
         while not self._ending.is_set():
             started_s = time.monotonic()
             problem = self._run()
             if self._ending.is_set():
                 return
             if time.monotonic() - started_s > WELL_AFTER_S:
-                retry_s, said = FIRST_RETRY_S, ""
-            if problem != said:
+                retry_s, reported = FIRST_RETRY_S, ""
+            if problem != reported:
                 self._log.error(f"indiserver {problem}; it is started again until it runs")
-                said = problem
+                reported = problem
             self._ending.wait(retry_s)
             retry_s = min(retry_s * 2, LAST_RETRY_S)
 

@@ -111,7 +111,7 @@ class Output:
         return getattr(self._stream, name)
 
     def settle(self, program: str, status: int) -> int:
-        """The exit status of a program that ends with `status`: 1 where all is well but what it said was lost."""
+        """The exit status of a program that ends with `status`: 1 where all is well but its output was lost."""
         self.flush()
         if self.failure is None or status:
             return status

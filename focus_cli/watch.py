@@ -46,7 +46,7 @@ class Reporter:
             try:
                 with self._session.focusd(TIMEOUT_S) as focusd:
                     self._follow(focusd)
-            except Exception as error:  # told on the screen, and tried again
+            except Exception as error:  # shown on the screen, and tried again
                 reachable = hasattr(error, "_pyroTraceback")
                 self.news = (time.monotonic(), {}, {}, {}, str(error) if reachable else "focusd cannot be reached")
                 self._wake()
@@ -140,7 +140,7 @@ def _watch(session: Session, model: Model, console: Console) -> int:
     with Signals(*ENDS, signal.SIGWINCH, signal.SIGTSTP) as signals:
 
         def tell(text: str) -> None:
-            model.said = text
+            model.notice = text
             signals.wake()
 
         reporter = Reporter(session, signals.wake)
@@ -188,13 +188,13 @@ def _press(key: str, model: Model, movers: dict[int, Mover]) -> None:
         if int(key) in movers:
             model.selected = int(key)
     elif model.control is False:
-        model.said = "this machine may only watch: it is not among focusd's control_machines"
+        model.notice = "this machine may only watch: it is not among focusd's control_machines"
     elif key == terminal.STOP:
-        model.said = "stopping all channels"
+        model.notice = "stopping all channels"
         for mover in movers.values():
             mover.stop()
     else:
         steps = model.far if key in (terminal.FAR_IN, terminal.FAR_OUT) else model.near
         steps = -steps if key in (terminal.IN, terminal.FAR_IN) else steps
-        model.said = f"channel {model.selected}: {steps:+d}"
+        model.notice = f"channel {model.selected}: {steps:+d}"
         movers[model.selected].step(steps)

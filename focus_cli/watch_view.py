@@ -63,7 +63,7 @@ class Model:
     labels: Mapping[str, str] = field(default_factory=dict)
     problem: str = "connecting to focusd"
     """Why nothing is known."""
-    said: str = ""
+    notice: str = ""
     """What became of the last key."""
     speeds: dict[int, Speed] = field(default_factory=dict)
     trends: dict[str, Trend] = field(default_factory=dict)
@@ -102,7 +102,7 @@ def lines(model: Model, width: int, height: int) -> list[Text]:
     body: list[Text] = []
     for channel in model.channels:
         body += [_state(model, channel), _travel(model, channel, width), _message(model, channel), Text()][:each]
-    foot = [Text(model.said, style="bold"), Text(HELP, style="dim")]
+    foot = [Text(model.notice, style="bold"), Text(HELP, style="dim")]
     screen = [*head, Text(), *body]
     screen = screen[: max(0, height - len(foot))]
     screen += [Text()] * (height - len(foot) - len(screen)) + foot

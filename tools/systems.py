@@ -117,7 +117,7 @@ class System:
         lines = [line for line in output.splitlines() if not line.startswith("make: ***")]
         if status == 0 or len(lines) != 1 or "apt-get install" not in lines[0]:
             raise NotAsPromised(f"{len(lines)} lines instead of one: {lines[:1]}")
-        return "told what to install"
+        return "says what to install"
 
     def make_run(self) -> str:
         """`make run` by a user with sudo, and README's commands while it serves."""

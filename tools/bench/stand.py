@@ -194,7 +194,7 @@ class Stand:
         return self.client.set(self.driver.device, ABORT, ABORT="On")
 
     def shown(self, name: str, state: str = "", value: float | None = None, within_s: float = 20.0) -> Received:
-        """Wait until the client is told that the first channel's property `name` has this state (and value)."""
+        """Wait until the client knows that the first channel's property `name` has this state (and value)."""
         return self.client.next(
             lambda vector: (
                 self._is(vector, name) and state in ("", vector.state) and (value is None or vector.number() == value)

@@ -150,7 +150,7 @@ class World:
         self.say('<getProperties version="1.7"/>')
 
     def kill_driver(self) -> None:
-        """As kill -9: nothing more is said or written."""
+        """As kill -9: nothing more is sent or written."""
         driver, self.driver = self.driver, None
         if driver is None:
             return
@@ -170,7 +170,7 @@ class World:
     def end_driver(self) -> None:
         """As SIGTERM: it says what it still has to say to the controller, and is gone."""
         if self.driver is not None:
-            self.note("the driver is told to end")
+            self.note("the driver is asked to end")
             self.driver._end("")
             self.kill_driver()
 
