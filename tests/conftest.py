@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,10 @@ from indi_multifocus.simulation.simulator import Simulator
 # no time limit of their own: a test that hangs is ended by pytest-timeout.
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")
+
+for _signal in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # ignored where a shell or nohup has started the tests
+    if signal.getsignal(_signal) is signal.SIG_IGN:
+        signal.signal(_signal, signal.default_int_handler if _signal == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_xdist_auto_num_workers() -> int:
