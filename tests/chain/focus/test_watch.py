@@ -156,6 +156,7 @@ def test_it_leaves_the_terminal_as_it_was_when_it_is_killed_or_stopped(
     terminal.run(WATCH)
     terminal.expect("▶1 MultiFocus 1")
     terminal.send("C-c")
+    until(lambda: terminal.state == before, "the terminal as it was")  # until then it discards what is typed
     terminal.run("echo status $?")
     terminal.expect("status 156")
 
