@@ -157,7 +157,7 @@ class Connection:
         before.close()
         for focuser, memory, known in zip(self._focusers, self._memory.channels, before.channels):
             if not memory.found:
-                memory.update(**{**vars(known.values), "unverified": True})
+                memory.update(**{**known.values._asdict(), "unverified": True})
             focuser.change_memory(memory, snapshot)
         for focuser in self._focusers:
             self._save_link(focuser)

@@ -213,7 +213,7 @@ class LinkProperties:
             ],
             timeout=0,
         )
-        port = Settings.port if host else settings.port
+        port = Settings().port if host else settings.port
         self.port = TextVector("DEVICE_PORT", "Ports", CONNECTION, [Text("PORT", "Port", port)])
         self.baud = SwitchVector(
             "DEVICE_BAUD_RATE",

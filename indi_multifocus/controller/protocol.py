@@ -7,15 +7,12 @@ firmware has any.
 
 Sources: firmware of both generations (main.c and ds18b20.c of the public focus-controller repository) and the
 transcripts of both.
-
-Commands and replies are data classes and not named tuples, of which `Stop(1)` and `Zero(1)` would be equal.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Union
+from typing import NamedTuple, Union
 
 MAX_CHANNELS = 9
 """The channel is one digit, and 0 is not one (firmware, both generations)."""
@@ -27,26 +24,28 @@ MAX_LINE = 256
 """No reply is longer, in bytes: a status of nine channels of 7-digit numbers has 215, and its `\\r`."""
 
 # --- Commands: what can be sent -----------------------------------------------------------------------------
+# `sign` keeps commands and replies apart that are of the same values: named tuples are compared by these alone.
 
 
-@dataclass(frozen=True)
-class QueryStatus:
+class QueryStatus(NamedTuple):
     """Target and current steps of every channel."""
 
+    sign: bytes = b"?"
+
     def encode(self) -> bytes:
-        return b"?\n"
+        return b"%s\n" % self.sign
 
 
-@dataclass(frozen=True)
-class QueryFans:
+class QueryFans(NamedTuple):
     """Are the fans on? Second generation only; the first answers `?`, which distinguishes the two."""
 
+    sign: bytes = b"#"
+
     def encode(self) -> bytes:
-        return b"#\n"
+        return b"%s\n" % self.sign
 
 
-@dataclass(frozen=True)
-class SwitchFans:
+class SwitchFans(NamedTuple):
     """Fans on or off. Second generation only."""
 
     on: bool
@@ -55,8 +54,7 @@ class SwitchFans:
         return b"#1\n" if self.on else b"#0\n"
 
 
-@dataclass(frozen=True)
-class Move:
+class Move(NamedTuple):
     """Set the target of a channel, in controller steps. Taken at once, also in mid-move."""
 
     channel: int
@@ -67,28 +65,27 @@ class Move:
         return b"%d%+d\n" % (self.channel, self.target)
 
 
-@dataclass(frozen=True)
-class Stop:
+class Stop(NamedTuple):
     """Stop a channel where it is: target := current."""
 
     channel: int
+    sign: bytes = b"S"
 
     def encode(self) -> bytes:
-        return b"%dS\n" % self.channel
+        return b"%d%s\n" % (self.channel, self.sign)
 
 
-@dataclass(frozen=True)
-class Zero:
+class Zero(NamedTuple):
     """Zero a channel where it is, which also stops it: target := current := 0."""
 
     channel: int
+    sign: bytes = b"Z"
 
     def encode(self) -> bytes:
-        return b"%dZ\n" % self.channel
+        return b"%d%s\n" % (self.channel, self.sign)
 
 
-@dataclass(frozen=True)
-class Measure:
+class Measure(NamedTuple):
     """Temperature of the DS18B20 probe with this address (16 hexadecimal digits). Second generation only.
 
     The controller answers nothing at all for the 0.75 to 1 s that a measurement takes.
@@ -109,40 +106,39 @@ Command = Union[QueryStatus, QueryFans, SwitchFans, Order, Measure]
 # --- Replies: what can come back ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(NamedTuple):
     """Steps of every channel, channel 1 first: where each is going and where it is."""
 
     targets: tuple[int, ...]
     currents: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Acknowledged:
+class Acknowledged(NamedTuple):
     """`$`: the command was carried out."""
 
+    sign: bytes = b"$"
 
-@dataclass(frozen=True)
-class NotUnderstood:
+
+class NotUnderstood(NamedTuple):
     """`?`: the line was not a command that this firmware knows."""
 
+    sign: bytes = b"?"
 
-@dataclass(frozen=True)
-class Fans:
+
+class Fans(NamedTuple):
     """`0` or `1`."""
 
     on: bool
 
 
-@dataclass(frozen=True)
-class Temperature:
+class Temperature(NamedTuple):
     """Degrees Celsius, or None where the probe did not answer (`FAILED`), or not with what it can measure."""
 
     celsius: float | None
+    sign: bytes = b"@"
 
 
-@dataclass(frozen=True)
-class Garbage:
+class Garbage(NamedTuple):
     """A line that no firmware of either generation sends."""
 
     line: bytes

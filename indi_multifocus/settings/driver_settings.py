@@ -8,8 +8,8 @@ properties; so msgspec, which parses the configuration, is imported only where t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Optional
+from types import MappingProxyType
+from typing import NamedTuple, Optional
 
 from ..controller.protocol import MAX_STEPS
 from .device_name import device_names
@@ -26,8 +26,7 @@ class SettingsError(Exception):
     """The driver cannot run with these settings; the text is one line for people."""
 
 
-@dataclass(frozen=True)
-class Probe:
+class Probe(NamedTuple):
     """A DS18B20 temperature probe; `channel` is the one that shows it, or None."""
 
     name: str
@@ -36,8 +35,7 @@ class Probe:
     channel: Optional[int] = None  # noqa: UP045 - msgspec evaluates this, and Python 3.9 has no int | None
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """Steps are positions as shown to users, times are in seconds."""
 
     source: str = ""
@@ -50,8 +48,8 @@ class Settings:
     move_timeout_s: float | None = None
     """None: as long as the distance takes, and half as long again."""
     channels: int = 2
-    labels: Mapping[int, str] = field(default_factory=dict)
-    travel: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    labels: Mapping[int, str] = MappingProxyType({})
+    travel: Mapping[int, tuple[int, int]] = MappingProxyType({})
     """Configured limits by channel; they bind what clients may set."""
     default_travel: tuple[int, int] = (0, 100_000)
     """Travel of a channel that has no configured limits. INDI requires positions that are not negative."""

@@ -19,8 +19,7 @@ import re
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from .files import FileWriter, Written, file_name, make_folder
 from .system_text import to_system
@@ -38,8 +37,7 @@ MAX_KEY = 100
 """Characters of a port's name in a file's name, which may have 255."""
 
 
-@dataclass(frozen=True)
-class UnfinishedMove:
+class UnfinishedMove(NamedTuple):
     """A move that was begun and is not known to have ended; positions are controller steps."""
 
     start: int
@@ -51,8 +49,7 @@ class UnfinishedMove:
     Empty while the link is lost."""
 
 
-@dataclass(frozen=True)
-class Remembered:
+class Remembered(NamedTuple):
     """The facts of one channel. position = sign × controller steps + offset."""
 
     offset: int = 0
@@ -127,14 +124,14 @@ class PositionMemory:
 
     def update(self, **changes: Any) -> None:
         """Change facts now, and save them."""
-        changed = replace(self.values, **changes)
+        changed = self.values._replace(**changes)
         if changed != self.values or self.problem:
             self.values = changed
             self._save()
 
     def update_then(self, then: Callable[[str], None], **changes: Any) -> None:
         """Change facts now, and call `then` with "" when they are on the disk, or with the problem."""
-        self.values = replace(self.values, **changes)
+        self.values = self.values._replace(**changes)
         self._wait(self._save(), then)
 
     def commit(self, then: Callable[[str], None], **changes: Any) -> None:
@@ -145,7 +142,7 @@ class PositionMemory:
         def end(problem: str) -> None:
             self._uncommitted = {}
             if not problem:
-                self.values = replace(self.values, **changes)
+                self.values = self.values._replace(**changes)
             then(problem)
 
         self._wait(self._save(), end)
@@ -170,14 +167,14 @@ class PositionMemory:
     def link_lost(self) -> None:
         """The controller does not answer in mid-move, and may have no power: time alone does not make it arrive."""
         if self.values.move is not None:
-            self.update(move=replace(self.values.move, boot=""))
+            self.update(move=self.values.move._replace(boot=""))
 
     def still_moves(self, start: int, target: int) -> None:
         """The motor moves, by our order or not; after a lost link the move is seen again."""
         if self.values.move is None:
             self.move_begins(start, target)
         elif not self.values.move.boot:
-            self.update(move=replace(self.values.move, boot=this_boot()))
+            self.update(move=self.values.move._replace(boot=this_boot()))
 
     def at_rest(self, steps: int) -> None:
         """The motor is seen at rest."""
@@ -189,8 +186,8 @@ class PositionMemory:
         """The number of the file writer's report to wait for, or 0 where nothing is kept."""
         if self._writer is None:
             return 0
-        values = replace(self.values, **self._uncommitted)
-        number = self._writer.write(self.path, json.dumps(asdict(values)).encode() + b"\n")
+        values = self.values._replace(**self._uncommitted)
+        number = self._writer.write(self.path, encode(values))
         self._submitted[number] = values
         return number
 
@@ -217,6 +214,12 @@ class PositionMemory:
             self.values = Remembered(unverified=True)
 
 
+def encode(values: Remembered) -> bytes:
+    """The content of a state file."""
+    move = values.move._asdict() if values.move is not None else None
+    return json.dumps({**values._asdict(), "move": move}).encode() + b"\n"
+
+
 def parse(data: bytes) -> Remembered:
     """The content of a state file. Raises ValueError, whose text is what is wrong with it."""
     try:
@@ -226,7 +229,7 @@ def parse(data: bytes) -> Remembered:
     if not isinstance(found, dict):
         raise ValueError("an object is expected")
     values: dict[str, Any] = {}
-    for name, default in asdict(Remembered()).items():
+    for name, default in Remembered()._asdict().items():
         if name not in found:
             raise ValueError(f"{name} is missing")
         value = values[name] = found[name]

@@ -219,8 +219,8 @@ def commands(generation: int, channels: int) -> st.SearchStrategy[Command]:
     kinds: list[st.SearchStrategy[Command]] = [
         st.just(QueryStatus()),
         st.builds(Move, channel, st.integers(-limit, limit)),
-        st.builds(Stop, channel),
-        st.builds(Zero, channel),
+        channel.map(Stop),
+        channel.map(Zero),
     ]
     if generation == 2:
         kinds += [

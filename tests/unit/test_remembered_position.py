@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from indi_multifocus.settings.remembered_position import (
     PositionMemory,
     Remembered,
     UnfinishedMove,
+    encode,
     parse,
     this_boot,
     uptime_s,
@@ -81,7 +81,7 @@ def test_steps_and_positions_are_each_other_s_inverse(offset: int, turned: bool,
 
 @given(facts=FACTS)
 def test_what_was_saved_is_what_is_known_next_time(facts: Remembered) -> None:
-    assert parse(json.dumps(asdict(facts)).encode()) == facts
+    assert parse(encode(facts)) == facts
 
 
 def test_an_update_holds_at_once_and_a_commit_when_it_is_on_the_disk(memory: PositionMemory, writer: Writer) -> None:
@@ -133,7 +133,7 @@ def test_a_move_is_remembered_from_its_beginning_to_its_end(memory: PositionMemo
     assert (move.start, move.target, move.boot) == (100, 900, this_boot())
     assert -0.01 <= uptime_s() - move.time_s < 60, "it is no time of the day, which somebody may set"
     memory.link_lost()
-    assert memory.values.move == replace(move, boot="")
+    assert memory.values.move == move._replace(boot="")
     memory.still_moves(200, 900)
     assert memory.values.move == move
     memory.at_rest(900)
@@ -147,7 +147,7 @@ def test_a_move_is_remembered_from_its_beginning_to_its_end(memory: PositionMemo
 # When the file is not as it should be
 
 
-GOOD: dict[str, Any] = asdict(Remembered(offset=1, move=UnfinishedMove(1, 2, 3.0, "")))
+GOOD: dict[str, Any] = json.loads(encode(Remembered(offset=1, move=UnfinishedMove(1, 2, 3.0, ""))))
 
 
 def changed(**values: Any) -> str:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
 from indi_multifocus.settings.driver_settings import Settings
 from indi_multifocus.settings.remembered_position import (
@@ -12,6 +11,7 @@ from indi_multifocus.settings.remembered_position import (
     PositionMemory,
     Remembered,
     UnfinishedMove,
+    encode,
 )
 
 from ..manual_writer import ManualWriter
@@ -22,19 +22,19 @@ MOVE = UnfinishedMove(0, 900, 1700000.125, "00000000-0000-0000-0000-000000000000
 
 def saved(**values: object) -> bytes:
     """A state file in which these facts are not the usual ones."""
-    return json.dumps({**asdict(Remembered()), **values}).encode() + b"\n"
+    return json.dumps({**Remembered()._asdict(), **values}).encode() + b"\n"
 
 
 SEEDS = [
     saved(),
     saved(offset=-250, reversed=True, unverified=True, in_use=True, steps=7),
-    saved(offset=5, move=asdict(MOVE), zeroing=True, stop_pending=True),
+    saved(offset=5, move=MOVE._asdict(), zeroing=True, stop_pending=True),
     b'{"offset": 0, "reversed": false}',
     b"",
 ]
 
 WORDS = [
-    *[f'"{key}": ' for key in [*asdict(Remembered()), *asdict(MOVE)]],
+    *[f'"{key}": ' for key in [*Remembered._fields, *MOVE._fields]],
     *["true", "false", "null", "1e999", "-0", "NaN", "1000000000", "99999999999999999999", "[[[[", "\\u0000", "{", "}"],
 ]
 
@@ -50,7 +50,7 @@ def run(data: bytes) -> None:
             assert found == Remembered(unverified=True)
         else:
             saved = json.loads(data)
-            assert asdict(found) == {name: saved[name] for name in asdict(found)}
+            assert json.loads(encode(found)) == {name: saved[name] for name in found._fields}
         with Inside(Settings()) as inside:
             inside.connect_all()
             inside.settle()
