@@ -150,7 +150,8 @@ class PollThread:
             if session.unwritten:
                 writing.append(session)
             if session.up:
-                times.append(self._polling.wake_s(session.oldest(QueryStatus)))
+                # Whether a reply is late is seen by a port that has nothing to read: not while that is not read.
+                times.append(self._polling.wake_s(session.oldest(QueryStatus) if session in reading else None))
         wake_s = min((moment for moment in times if moment is not None), default=None)
         timeout_s = None if wake_s is None else max(0.0, wake_s - now)
         ready, writable, _ = select.select(reading, writing, [], timeout_s)

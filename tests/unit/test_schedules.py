@@ -13,7 +13,7 @@ import pytest
 
 from indi_multifocus import focuser_position
 from indi_multifocus.controller.channel import Channel
-from indi_multifocus.controller.session import LinkLost
+from indi_multifocus.controller.session import LinkLost, Session
 from indi_multifocus.position_state import Event
 from indi_multifocus.settings import files
 from indi_multifocus.simulation.firmware import Firmware
@@ -52,6 +52,15 @@ def test_a_driver_that_stays_busy_is_found_out(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(focuser_position, "observe", lambda *_, **__: Event.SEEN_MOVING)
     monkeypatch.setattr("tools.faults.schedule.MOST_S", 60.0)
     assert any("Busy for ever" in problem for seed in range(10) for problem in run(seed).problems)
+
+
+def test_a_driver_that_never_sleeps_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Session, "wake_s", lambda _: 0.0)
+    assert any("does not sleep" in problem for problem in run(1).problems)
+
+
+def test_a_reply_that_gets_late_while_its_end_is_left_to_come_in_does_not_keep_the_driver_awake() -> None:
+    assert run(1364, kinds_of("replies cut short")).problems == []
 
 
 # Stories of schedules, each of which once ended with a wrong position and Ok

@@ -40,11 +40,14 @@ from .view import View
 FIFO_SIZE = 64
 """Bytes that a USB device keeps for a host that has not opened the port."""
 
+MAX_TURNS = 1000
+"""No poll thread has as much to do at one moment."""
+
 ORDER = re.compile(rb"([1-9])([+-]\d+)")
 
 
 class Pause(BaseException):
-    """Time has come to where `World.run_until` was to lead."""
+    """Time has come to where `World.run_for` was to lead."""
 
 
 class World:
@@ -90,9 +93,13 @@ class World:
         heapq.heappush(self._agenda, (self.now + delay_s, next(self._order), action))
 
     def run_for(self, seconds: float) -> None:
-        """Let the time pass."""
+        """Let the time pass. Raises AssertionError where the poll thread does not let it."""
         self._until = self.now + seconds
+        moment_s, turns = self.now, 0
         while True:
+            turns = turns + 1 if self.now == moment_s else 0
+            moment_s = self.now
+            assert turns < MAX_TURNS, f"the poll thread does not sleep at {moment_s - 1000:.4f}"
             try:
                 if self.driver is None:
                     self._select([], [], [], None)
