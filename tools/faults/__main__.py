@@ -24,6 +24,7 @@ from .rounds import run_rounds
 from .schedule import EVERYTHING, FAULTS, Outcome, run
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
+TRACES = PAGE.parents[1] / "build" / "faults"
 BEGIN, END = "<!-- what make faults found: begin -->\n", "<!-- end -->\n"
 BEGIN_ROUNDS = "<!-- what the rounds found: begin -->\n"
 ROUNDS = "rounds"
@@ -131,7 +132,17 @@ def measure_rounds(count: int, first_seed: int) -> Result:
             whole.add(result)
             for seed, problem in result.problems:
                 print(f'wrong: FAULT_REPLAY="{seed} {ROUNDS}": {problem}', flush=True)
+            for seed, trace in result.traces.items():
+                _keep(seed, trace)
     return whole
+
+
+def _keep(seed: int, trace: list[str]) -> None:
+    """Where real threads and processes run, no seed gives quite the same round again."""
+    TRACES.mkdir(parents=True, exist_ok=True)
+    path = TRACES / f"round-{seed}.txt"
+    path.write_text("\n".join(trace) + "\n")
+    print(f"what happened in it: {path}", flush=True)
 
 
 def text_of_rounds(result: Result, first_seed: int, taken_s: float) -> str:
