@@ -30,6 +30,8 @@ from pathlib import Path
 
 from support import FocuserClient, Received, eventually, is_running
 
+from indi_multifocus.controller.channel import POWER_CYCLE_S
+
 from .chain import Chain, Frame, Request, Result
 
 CHANNELS = (1, 2)
@@ -309,8 +311,9 @@ class Round:
             "lost output": lambda: simulator.lose_output(chance.randint(1, 30)),
         }
         if self._kind == POWER:
-            at_once["power of the box"] = lambda: simulator.power_cycle(for_s)
-            at_once["power behind a UART"] = lambda: simulator.brown_out(for_s)
+            # Nobody could see a shorter one, from one poll to the next; no controller starts so soon.
+            at_once["power of the box"] = lambda: simulator.power_cycle(POWER_CYCLE_S + for_s)
+            at_once["power behind a UART"] = lambda: simulator.brown_out(POWER_CYCLE_S + for_s)
         name = chance.choice([*lasting, *at_once])
         self._note(f"fault: {name}")
         self.result.faults[name] += 1
