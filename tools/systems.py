@@ -35,6 +35,7 @@ PATIENCE_S = 3600.0
 
 SERVE = """
 import glob, os, signal, subprocess, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it runs in the background
 pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
 served = subprocess.Popen(["make", "run"], start_new_session=True, **pipe)
 for line in served.stdout:
