@@ -78,8 +78,8 @@ class Recorder:
 
     def _is_news(self, channel: int, state: ChannelState) -> bool:
         known = self._states.get(channel, (codes.OFFLINE, 0, 0))
-        if state.status == codes.MOVING:  # where it is on its way is no change
-            return (known[0], known[2]) != (state.status, state.target)
+        if state.status == codes.MOVING:  # where it is on its way is no change, and a zero, which is Busy too, no move
+            return (known[0], known[2]) != (state.status, state.target) and state.current != state.target
         return known != self._of(state)
 
     @staticmethod

@@ -28,6 +28,9 @@ SOCKET = "socket://"
 BY_ID = "/dev/serial/by-id"
 """Where udev names serial ports by their devices. It is there while there is such a port."""
 
+_SYSFS = "/sys/dev/char"
+"""Where the kernel says of what kind a character device is. Some containers do not have it."""
+
 MAX_NAME = 1023
 """Characters of a port's name."""
 
@@ -140,14 +143,25 @@ def _distinguish_no_data_from_hangup(fd: int) -> None:
 
 
 def _is_terminal(name: str, device: int) -> bool:
-    """Whether the character device is a terminal (pseudo-terminals included), without opening it."""
+    """Whether the character device is a terminal (or pseudo-terminal). It is opened only where there is no sysfs."""
     if os.path.realpath(name).startswith("/dev/pts/"):
         return True
-    link = f"/sys/dev/char/{os.major(device)}:{os.minor(device)}/subsystem"
+    link = f"{_SYSFS}/{os.major(device)}:{os.minor(device)}/subsystem"
     try:
         return os.path.basename(os.readlink(link)) == "tty"
     except OSError:
-        return not os.path.isdir("/sys/dev/char")  # no sysfs here: leave it to termios to refuse
+        return not os.path.isdir(_SYSFS) and _is_terminal_when_opened(name)
+
+
+def _is_terminal_when_opened(name: str) -> bool:
+    try:
+        fd = os.open(name, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError:
+        return True  # when it is opened as a port, that says why not
+    try:
+        return os.isatty(fd)
+    finally:
+        os.close(fd)
 
 
 _NUMBER = re.compile("[0-9]{1,5}")

@@ -210,6 +210,17 @@ def test_a_character_device_that_is_no_terminal_is_no_port(device: str) -> None:
     assert "not a serial port" in text
 
 
+def test_where_there_is_no_sysfs_a_device_is_opened_to_see_whether_it_is_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, simulator: Simulator
+) -> None:
+    monkeypatch.setattr(port_module, "_SYSFS", "/not/there")
+    real = os.path.realpath  # of a pseudo-terminal its path would be enough
+    monkeypatch.setattr(os.path, "realpath", lambda path, **_: f"/x{real(path)}")
+    assert "not a serial port" in why_not("/dev/null")
+    assert "not a serial port" in why_not("/dev/urandom")
+    open_port(simulator.port, 9600).close()
+
+
 def test_a_path_through_a_file_is_an_error_and_no_surprise(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()

@@ -30,7 +30,7 @@ from typing import IO, Any
 import serial
 from client import FocuserClient, IndiClient, Property, Received
 from ports import free_port, listens
-from waiting import DEADLINE_S, eventually, is_running
+from waiting import DEADLINE_S, children, eventually, is_running
 
 from focus_cli import indiserver
 from indi_multifocus.driver import Driver
@@ -206,6 +206,8 @@ class IndiServer:
         # indiserver takes the name of a program without arguments. The shell becomes the driver, so this is its pid.
         self._driver.write_text(f'#!/bin/sh\necho $$ > "{self._pid_file}"\nexec {program}\n')
         self._driver.chmod(0o755)
+        # By its name: indiserver 1.8 cuts longer ones than 63 characters.
+        self._environment["PATH"] = f"{home}:{self._environment['PATH']}"
 
     def __enter__(self) -> IndiServer:
         # Between the look for a free port and its use another program may take it: then it is tried again.
@@ -218,7 +220,7 @@ class IndiServer:
         self.port = free_port()
         with open(self._log, "wb") as log:
             command = indiserver.command(self.port, f"/tmp/{uuid.uuid4()}", "-r", str(self._restarts))
-            drivers = [str(self._driver), *self._beside]
+            drivers = [self._driver.name, *self._beside]
             if self._fifo is not None:
                 if not self._fifo.exists():
                     os.mkfifo(self._fifo)
@@ -278,12 +280,11 @@ class IndiServer:
         """Write a line into the FIFO: start or stop the driver, under a label or without one."""
         assert self._fifo is not None
         name = f' -n "{label}"' if label else ""
-        self._fifo.write_text(f"{command} {self._driver}{name}\n")
+        self._fifo.write_text(f"{command} {self._driver.name}{name}\n")
 
     def drivers(self) -> list[int]:
         """Process numbers of the drivers, in the order in which they were started."""
-        found = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True, check=False)
-        return sorted(pid for pid in map(int, found.stdout.split()) if is_running(pid))
+        return sorted(pid for pid in children(self.process.pid) if is_running(pid))
 
     def driver_pid(self) -> int:
         """Process number of the driver."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 DEADLINE_S = 20.0
@@ -27,6 +29,16 @@ def eventually(
             return value
         assert time.monotonic() < end_s, f"waited {within_s:g} s in vain for {what}"
         time.sleep(pause_s)
+
+
+def children(parent: int) -> list[int]:
+    """Process numbers of its children, ended ones among them."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if int((folder / "stat").read_bytes().rpartition(b")")[2].split()[1]) == parent:
+                found.append(int(folder.name))
+    return found
 
 
 def is_running(pid: int) -> bool:

@@ -28,12 +28,6 @@ def test_a_night_is_recorded_and_shown(make_chain: Any, until: Any) -> None:
     chain.environment["XDG_STATE_HOME"] = str(chain.folder / "state")
     chain.start()
     until(lambda: chain.status().get("temperature", {}).get("rasa1"), "a temperature")
-    assert chain.focus("set", "1", "1500").returncode == 0
-    assert chain.focus("zero", "1").returncode == 0
-    observer = chain.observe()
-    observer.move(2, 99_999_999)
-    observer.wait_state("MultiFocus 2", "ABS_FOCUS_POSITION", "Alert")
-    observer.close()
 
     def rows(*options: str) -> list[list[str]]:
         result = chain.focus("log", "--csv", *options)
@@ -44,6 +38,13 @@ def test_a_night_is_recorded_and_shown(make_chain: Any, until: Any) -> None:
         last = [row for row in rows() if row[1] == channel and row[2] == "idle"]
         return bool(last) and last[-1][3:5] == [position, position]
 
+    assert chain.focus("set", "1", "1500").returncode == 0
+    until(lambda: recorded("1", "1500"), "the end of the move")
+    assert chain.focus("zero", "1").returncode == 0
+    observer = chain.observe()
+    observer.move(2, 99_999_999)
+    observer.wait_state("MultiFocus 2", "ABS_FOCUS_POSITION", "Alert")
+    observer.close()
     until(lambda: recorded("1", "0") and any(row[2] == "error" for row in rows()), "the zero and the fault")
     chain.daemon.kill()  # as a power cut
     chain.daemon.wait()
