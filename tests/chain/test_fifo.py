@@ -8,7 +8,9 @@ does, and for a restart it writes stop and start one after the other.
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -234,6 +236,6 @@ def test_a_label_that_is_a_device_of_another_driver_is_a_warning_and_takes_no_de
     second = start(server, TWO)
     wait_for_devices(client, ONE, TWO, f"{TWO} 1", f"{TWO} 2")
     assert 'the label "MultiFocus 2" is also the name of a device of another driver' in server.log
-    subprocess.run(["kill", "-KILL", str(second)], check=True)
+    os.kill(second, signal.SIGKILL)
     wait_for_drivers(server, first)
     wait_for_devices(client, ONE, TWO)
