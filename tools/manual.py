@@ -98,7 +98,7 @@ def bash() -> str:
     made = MADE.format("#")
     options = [command for command in COMMANDS.values() if command.options]
     cases = "\n".join(
-        f'        *:{command.name}:-*) choices="{" ".join(option.name for option in command.options)}" ;;'
+        f"        *:{command.name}:-*) choices=\"{' '.join(option.name for option in command.options)}\" ;;"
         for command in options
     )
     names = " ".join(name for name in COMMANDS if name != "list-channels")
@@ -138,10 +138,14 @@ def zsh() -> str:
     def quoted(text: str) -> str:
         return text.replace("'", "'\\''").replace("[", "(").replace("]", ")").replace(":", "\\:")
 
-    commands = "\n".join(f"        '{command.name}:{quoted(command.purpose)}'" for command in COMMANDS.values())
+    commands = "\n".join(
+        f"        '{command.name}:{quoted(command.purpose)}'" for command in COMMANDS.values()
+    )
     options = "\n".join(
         f"        {command.name}) options=("
-        + " ".join(f"'{option.name}[{quoted(option.purpose)}]{_zsh_value(option.value)}'" for option in command.options)
+        + " ".join(
+            f"'{option.name}[{quoted(option.purpose)}]{_zsh_value(option.value)}'" for option in command.options
+        )
         + ") ;;"
         for command in COMMANDS.values()
         if command.options
@@ -192,7 +196,9 @@ def fish() -> str:
         return f"'{escaped}'"
 
     for command in COMMANDS.values():
-        lines.append(f"complete -c focus -n __fish_use_subcommand -a {command.name} -d {quoted(command.purpose)}")
+        lines.append(
+            f"complete -c focus -n __fish_use_subcommand -a {command.name} -d {quoted(command.purpose)}"
+        )
         seen = f"-n '__fish_seen_subcommand_from {command.name}'"
         if "{channel}" in command.arguments:
             first = f"-n '__fish_seen_subcommand_from {command.name}; and test (count (commandline -opc)) -eq 2'"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`make docs`: draws the states of a position into docs/architecture.md, from the table of transitions.
 
-python -m tools.position_states           draw it
-python -m tools.position_states --check   status 1 where it is not what would be drawn
+    python -m tools.position_states           draw it
+    python -m tools.position_states --check   status 1 where it is not what would be drawn
 """
 
 from __future__ import annotations

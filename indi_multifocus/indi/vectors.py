@@ -235,7 +235,9 @@ class LightVector(_Vector[Light]):
     def __init__(
         self, name: str, label: str, group: str, elements: Sequence[Light], *, state: State = State.IDLE
     ) -> None:
-        super().__init__(name, label, group, elements, permission=Permission.READ_ONLY, state=state, timeout=0.0)
+        super().__init__(
+            name, label, group, elements, permission=Permission.READ_ONLY, state=state, timeout=0.0
+        )
 
 
 Vector = Union[NumberVector, SwitchVector, TextVector, LightVector]

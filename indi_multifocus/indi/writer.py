@@ -47,7 +47,9 @@ def definition(device: str, vector: Vector, message: str | None = None) -> bytes
     else:
         labels = [element.label for element in vector.elements.values()]
         for name, label, value in zip(vector.elements, labels, _values(vector)):
-            parts.append(f'<def{kind} name="{escape(name)}" label="{escape(label)}">{value}</def{kind}>\n')
+            parts.append(
+                f'<def{kind} name="{escape(name)}" label="{escape(label)}">{value}</def{kind}>\n'
+            )
     parts.append(f"</def{kind}Vector>\n")
     return "".join(parts).encode()
 
@@ -59,14 +61,18 @@ def update(device: str, vector: Vector, message: str | None = None, *, ranges: b
     (libindi's IUUpdateMinMax).
     """
     kind = vector.kind
-    parts = [f'<set{kind}Vector device="{escape(device)}" name="{escape(vector.name)}" state="{vector.state.value}"']
+    parts = [
+        f'<set{kind}Vector device="{escape(device)}" name="{escape(vector.name)}"'
+        f' state="{vector.state.value}"'
+    ]
     if not isinstance(vector, LightVector):
         parts.append(f' timeout="{number_text(vector.timeout)}"')
     parts.append(_ending(message))
     if ranges and isinstance(vector, NumberVector):
         for number in vector.elements.values():
             parts.append(
-                f'<oneNumber name="{escape(number.name)}"{_range(number)}>{number_text(number.value)}</oneNumber>\n'
+                f'<oneNumber name="{escape(number.name)}"{_range(number)}>'
+                f"{number_text(number.value)}</oneNumber>\n"
             )
     else:
         for name, value in zip(vector.elements, _values(vector)):

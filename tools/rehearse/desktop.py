@@ -59,18 +59,15 @@ def running(
     command: list[str], environment: Mapping[str, str], log: Path, **options: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process with what it starts; all are ended at the end."""
-    with (
-        open(log, "ab") as output,
-        subprocess.Popen(
-            command,
-            env=environment,
-            stdout=output,
-            stderr=output,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            **options,
-        ) as process,
-    ):
+    with open(log, "ab") as output, subprocess.Popen(
+        command,
+        env=environment,
+        stdout=output,
+        stderr=output,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        **options,
+    ) as process:
         try:
             yield process
         finally:

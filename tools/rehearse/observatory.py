@@ -164,10 +164,8 @@ def point(kstars: KStars, focuser: Focuser) -> None:
     kstars.set_numbers(MOUNT, "EQUATORIAL_EOD_COORD", RA=right_ascension, DEC=DECLINATION)
     wait_for(
         "the mount tracks a field",
-        lambda: (
-            kstars.state(MOUNT, "EQUATORIAL_EOD_COORD") in ("Ok", "Idle")
-            and abs(float(kstars.indi.getNumber(MOUNT, "EQUATORIAL_EOD_COORD", "DEC")) - DECLINATION) < 0.1
-        ),
+        lambda: kstars.state(MOUNT, "EQUATORIAL_EOD_COORD") in ("Ok", "Idle")
+        and abs(float(kstars.indi.getNumber(MOUNT, "EQUATORIAL_EOD_COORD", "DEC")) - DECLINATION) < 0.1,
     )
     choose(kstars, focuser.device)
 

@@ -14,7 +14,9 @@ import threading
 import time
 from dataclasses import dataclass
 
-_NOTED = re.compile(rb"<(new|set)(Number|Switch)Vector\s([^>]*?)>(.*?)</\1\2Vector>|<(message)\s([^>]*?)/>", re.DOTALL)
+_NOTED = re.compile(
+    rb'<(new|set)(Number|Switch)Vector\s([^>]*?)>(.*?)</\1\2Vector>|<(message)\s([^>]*?)/>', re.DOTALL
+)
 _ELEMENT = re.compile(rb"<one\w+\s[^>]*name=[\"']([^\"']*)[^>]*>\s*(.*?)\s*</one", re.DOTALL)
 _ATTRIBUTE = re.compile(rb"(\w+)\s*=\s*([\"'])(.*?)\2")
 _LONGEST = 16_384

@@ -56,7 +56,6 @@ class Stage:
     kstars: KStars
     focuser: Focuser
     relay: Relay
-
     def autofocus(self, *, train: str = "", while_running: Callable[[Signals], None] | None = None) -> Run:
         """From START, with the settings of a train."""
         if train:
