@@ -314,7 +314,7 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> 
         with pytest.raises(ConfigError) as caught:
             load(path)
         assert str(caught.value).endswith(f": {reason}")
-    with pytest.raises(ConfigError, match=r'^"a\\u0000b": the file cannot be read: .*embedded null (byte|character)'):
+    with pytest.raises(ConfigError, match=r'^"a\\u0000b": the file cannot be read: embedded null byte$'):
         load("a\0b")
 
 
