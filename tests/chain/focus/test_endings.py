@@ -14,6 +14,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 PROJECT = Path(__file__).resolve().parents[3]
 SPEED = 20.0
 """Of the motor, and the same for a whole test: a driver that has measured it takes what a quicker one does for
@@ -22,38 +24,44 @@ FAR = 10_000
 """Steps: the motor is on its way for 5 s, however long a process takes to end, and there soon when that is over."""
 
 
-def test_who_ends_the_command_stops_the_motor_and_what_is_lost_lets_it_go_on(chain: Any, until: Any) -> None:
+def begin(chain: Any, until: Any, target: int) -> subprocess.Popen[str]:
+    """`focus set 1 TARGET`, from when the motor moves."""
     chain.simulator.set_speed(SPEED)
+    move: subprocess.Popen[str] = chain.start_focus("set", "1", str(target))
+    until(lambda: chain.moving(1), "the motor to move")
+    return move
 
-    def begin(steps: int) -> subprocess.Popen[str]:
-        until(lambda: not chain.moving(1), "the end of the move before to be known")
-        move: subprocess.Popen[str] = chain.start_focus("set", "1", str(steps))
-        until(lambda: chain.moving(1), "the motor to move")
-        return move
 
-    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
-        move = begin(90_000)
-        move.send_signal(number)
-        output, errors = move.communicate(timeout=30)
-        assert (move.returncode, errors) == (156, "")
-        assert output == "\nstopping channel 1\nchannel 1 is stopped\nerror: terminated by user\n"
-        assert chain.simulator.standstill(1) is not None
-        assert abs(chain.simulator.position(1)) < 80_000
-    for number in (signal.SIGHUP, signal.SIGKILL):
-        target = chain.simulator.position(1) + FAR
-        move = begin(target)
-        move.send_signal(number)
-        output, errors = move.communicate(timeout=30)
-        assert (move.returncode, output) == (-number, "")
-        assert chain.moving(1)
-        if number == signal.SIGHUP:
-            assert errors == "focus: hung up; channel 1 goes on to its target\n"
-        until(lambda target=target: chain.simulator.position(1) == target, "the target")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])
+def test_who_ends_the_command_stops_the_motor(chain: Any, until: Any, number: signal.Signals) -> None:
+    move = begin(chain, until, 90_000)
+    move.send_signal(number)
+    output, errors = move.communicate(timeout=30)
+    assert (move.returncode, errors) == (156, "")
+    assert output == "\nstopping channel 1\nchannel 1 is stopped\nerror: terminated by user\n"
+    assert chain.simulator.standstill(1) is not None
+    assert abs(chain.simulator.position(1)) < 80_000
 
-    # As nohup starts it, the terminal's end is nothing to it.
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [(signal.SIGHUP, "focus: hung up; channel 1 goes on to its target\n"), (signal.SIGKILL, "")],
+)
+def test_a_command_that_is_lost_lets_the_motor_go_on(
+    chain: Any, until: Any, number: signal.Signals, message: str
+) -> None:
+    move = begin(chain, until, FAR)
+    move.send_signal(number)
+    assert move.communicate(timeout=30) == ("", message)
+    assert move.returncode == -number
+    assert chain.moving(1)
+    until(lambda: chain.simulator.position(1) == FAR, "the target")
+
+
+def test_to_a_command_that_nohup_started_the_end_of_the_terminal_is_nothing(chain: Any, until: Any) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        move = begin(chain.simulator.position(1) + FAR)
+        move = begin(chain, until, FAR)
     finally:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     move.send_signal(signal.SIGHUP)
