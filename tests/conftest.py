@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,17 +29,26 @@ for _signal in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # ignored where 
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """For `-n auto`: two tests for each processor, for most of the time they wait for motors and other processes."""
-    return 2 * (os.cpu_count() or 1)
+    """For `-n auto`: three tests for each processor, for most of the time they wait for motors and other processes."""
+    return 3 * (os.cpu_count() or 1)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which writes the group into the test's name
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep what belongs together in one worker (`--dist loadgroup`): tests that share a chain of processes; and the
-    floods, one after the other, for each of them keeps a processor busy."""
+    floods, one after the other, for each of them keeps a processor busy.
+
+    Mix the others, in the same way each time: those of one module often all wait, or all compute.
+    """
+    units = {}
     for item in items:
+        units[item] = item.nodeid
         module = item.path.stem
         if module == "test_flood" or (isinstance(item, pytest.Function) and _shares(item)):
             item.add_marker(pytest.mark.xdist_group(module))
+            units[item] = module
+    if hasattr(config, "workerinput"):  # in a worker of pytest-xdist
+        items.sort(key=lambda item: zlib.crc32(units[item].encode()))
 
 
 def _shares(item: pytest.Function) -> bool:

@@ -31,3 +31,14 @@ def test_a_message_is_there_with_its_last_byte_however_it_was_cut(piece: int) ->
 def test_text_between_messages_is_no_INDI() -> None:
     with pytest.raises(AssertionError, match="'rubbish' is not INDI"):
         Stream().feed(b"<message device='A'/>rubbish<message device='A'/>")
+
+
+@pytest.fixture(scope="module")
+def shared() -> object:
+    return object()
+
+
+def test_tests_that_share_a_fixture_are_run_by_one_worker(shared: object, request: pytest.FixtureRequest) -> None:
+    """pytest-xdist keeps those in one worker that it has given the same suffix."""
+    grouped = getattr(request.config.option, "loadgroup", False)  # set in a worker alone
+    assert request.node.nodeid.endswith("@test_support") == grouped
