@@ -24,8 +24,8 @@ from .conversation import (
     Synchronised,
 )
 from .pending import Pending
-from .polling import Polling
-from .port import PortError, open_port
+from .polling import LATE_NETWORK_S, LATE_SERIAL_S, Polling
+from .port import SOCKET, PortError, open_port
 from .protocol import (
     ORDERS,
     Command,
@@ -237,6 +237,7 @@ class PollThread:
             raise LinkLost(str(error)) from None
         now = time.monotonic()
         self._stops_unsynchronised.clear()
+        self._polling.late_s = LATE_NETWORK_S if settings.name.startswith(SOCKET) else LATE_SERIAL_S
         self._session = Session(port, settings.name, settings.reply_timeout_s, self._trace, now, known=self._was_up)
 
     def _lose_link(self, reason: str) -> None:

@@ -28,7 +28,7 @@ from indi_multifocus.controller.controller import (
     Controller,
 )
 from indi_multifocus.controller.poll_thread import PollThread
-from indi_multifocus.controller.polling import LATE_S
+from indi_multifocus.controller.polling import LATE_NETWORK_S, LATE_SERIAL_S
 from indi_multifocus.controller.port import open_port
 from indi_multifocus.controller.requests import (
     PortSettings,
@@ -993,14 +993,25 @@ def only_at_the_arrival(box: Box) -> None:
 
 
 @BOTH
-def test_an_arrival_that_is_reported_late_is_unverified(box: Box, generation: int) -> None:
-    """Behind a network the query may have waited until a controller that lost its power was back."""
-    with Simulator(generation=generation) as simulator:
-        box.open_well(simulator.port)
+def test_an_arrival_that_a_network_reports_late_is_unverified(box: Box, generation: int) -> None:
+    """The query may have waited there until a controller that lost its power was back."""
+    with Simulator(generation=generation) as simulator, Bridge(simulator.port) as bridge:
+        box.open_well(f"socket://127.0.0.1:{bridge.number}")
         only_at_the_arrival(box)
-        simulator.delay_replies(1.5 * LATE_S)
+        simulator.delay_replies(1.5 * LATE_NETWORK_S)
         box.wait(lambda now: now.channels[0].current == 60, "the arrival")
         assert box.channel(1).unverified_count == 1
+
+
+@pytest.mark.parametrize(("late_s", "unverified"), [(1.5 * LATE_NETWORK_S, 0), (1.2 * LATE_SERIAL_S, 1)])
+def test_a_serial_port_may_report_an_arrival_somewhat_late(box: Box, late_s: float, unverified: int) -> None:
+    """The kernel of a busy machine delivers what it has received up to 0.4 s late."""
+    with Simulator() as simulator:
+        box.open_well(simulator.port)
+        only_at_the_arrival(box)
+        simulator.delay_replies(late_s)
+        box.wait(lambda now: now.channels[0].current == 60, "the arrival")
+        assert box.channel(1).unverified_count == unverified
 
 
 @BOTH
@@ -1015,12 +1026,12 @@ def test_an_arrival_that_only_this_machine_sees_late_is_verified(
         def select(reading: list[Any], *others: Any) -> Any:
             ready = select.select(reading, *others)
             if busy.is_set() and any(isinstance(one, Session) for one in ready[0]):
-                time.sleep(1.5 * LATE_S)
+                time.sleep(1.5 * LATE_NETWORK_S)
             return ready
 
     monkeypatch.setattr(controller_module, "select", Select)
-    with Simulator(generation=generation) as simulator:
-        box.open_well(simulator.port)
+    with Simulator(generation=generation) as simulator, Bridge(simulator.port) as bridge:
+        box.open_well(f"socket://127.0.0.1:{bridge.number}")
         only_at_the_arrival(box)
         busy.set()
         box.wait(lambda now: now.channels[0].current == 60, "the arrival")
