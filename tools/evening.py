@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autofocus import lowest_point
-from ports import free_port
+from configuration import configure_focusd
 from waiting import eventually
 
 from focus_cli.plot import REST_S
@@ -93,15 +93,13 @@ class Evening:
         self._air = threading.Thread(target=self._cool, name="air", daemon=True)
         self._tmux = ["tmux", "-L", f"evening-{os.getpid()}", "-f", "/dev/null"]
         self._focusd: subprocess.Popen[bytes] | None = None
-        entry = {"name": "twin_focus_daemon", "host": "LocalHost", "port": free_port()}
-        (folder / "registry.json").write_text(json.dumps({"daemons": {"twin_focus": entry}}), encoding="utf-8")
-        configuration = {
-            **json.loads((PROJECT / "test.json").read_text(encoding="utf-8")),
-            "daemon": "twin_focus",
-            "serial_port": str(folder / "focuser"),
-            "moving_loop_delay": 0.1,
-            "limits": {"1": [0, 8000], "2": [0, 8000]},
-            "temperature_probes": {
+        configure_focusd(
+            folder / "twin_focus.json",
+            self.simulator.port,
+            host="LocalHost",
+            moving_loop_delay=0.1,
+            limits={"1": [0, 8000], "2": [0, 8000]},
+            temperature_probes={
                 f"rasa{telescope.channel}": {
                     "label": f"RASA{telescope.channel}",
                     "address": telescope.probe,
@@ -109,13 +107,11 @@ class Evening:
                 }
                 for telescope in TELESCOPES
             },
-            "indi_port": free_port(),
-        }
-        (folder / "twin.json").write_text(json.dumps(configuration, indent=2), encoding="utf-8")
+        )
         self._environment = {
             **os.environ,
             "HOME": str(folder),
-            "FOCUSD_CONFIG_PATH": str(folder / "twin.json"),
+            "FOCUSD_CONFIG_PATH": str(folder / "twin_focus.json"),
             "TERM": "xterm-256color",
             "LC_ALL": "C.UTF-8",
         }
@@ -138,7 +134,7 @@ class Evening:
         log = open(self._folder / "focusd.log", "wb")  # noqa: SIM115
         with log:
             self._focusd = subprocess.Popen(
-                [sys.executable, PROJECT / "focusd", self._folder / "twin.json"],
+                [sys.executable, PROJECT / "focusd", self._folder / "twin_focus.json"],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from outside import configured
+from configuration import configured
 
 from indi_multifocus.simulator import Simulator
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from outside import configured
+from configuration import configured
 from support import DriverProcess, FocuserClient, Lines, eventually, state_file
 
 from indi_multifocus.simulator import Simulator

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from configuration import configured, entries
 from support import DEADLINE_S, ROOT, DriverProcess, FocuserClient, run_driver
 
 ALL = range(1, 10)
@@ -42,12 +43,12 @@ def simulator(*arguments: str) -> Iterator[str]:
 
 
 @contextmanager
-def driver(home: Path, port: str, last: int, **entries: Any) -> Iterator[FocuserClient]:
+def driver(home: Path, port: str, last: int, **changed: Any) -> Iterator[FocuserClient]:
     """A driver with a configuration of these entries, when its channel `last` is there."""
     path = home / "focusers.json"
-    common = json.loads((ROOT / "test.json").read_text())
+    common = entries(serial_port=port, moving_loop_delay=0.02)
     del common["channels"]
-    path.write_text(json.dumps({**common, "serial_port": port, "moving_loop_delay": 0.02, **entries}))
+    path.write_text(json.dumps({**common, **changed}))
     with DriverProcess(home, {"INDI_MULTIFOCUS_CONFIG": str(path)}) as running:
         running.client.settle(running.client.name(last))
         yield running.client
@@ -143,9 +144,7 @@ def test_labels_limits_and_thermometers_are_those_of_their_channels(home: Path) 
 
 @pytest.mark.parametrize("count", [0, 10, "two", 2.5, None])
 def test_no_other_number_of_channels_starts_a_driver(home: Path, count: object) -> None:
-    path = home / "focusers.json"
-    path.write_text(json.dumps({**json.loads((ROOT / "test.json").read_text()), "channels": count}))
-    done = run_driver(home, {"INDI_MULTIFOCUS_CONFIG": str(path)})
+    done = run_driver(home, configured(home / "focusers.json", "/dev/ttyACM0", channels=count))
     assert (done.returncode, done.stdout) == (1, "")
     assert "channels: " in done.stderr
     assert "a whole number from 1 to 9 is expected" in done.stderr

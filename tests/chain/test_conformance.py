@@ -14,7 +14,6 @@ Moonlite driver talks to moonlite.py.
 from __future__ import annotations
 
 import copy
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -24,9 +23,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from configuration import configured
 from moonlite import Moonlite
 from pyindi import run_script
-from support import ROOT, DriverInside, FocuserClient, IndiServer, Property, Received, libindi
+from support import DriverInside, FocuserClient, IndiServer, Property, Received, libindi
 
 from indi_multifocus.settings.driver_settings import Probe, Settings
 from indi_multifocus.simulator import Simulator
@@ -543,20 +543,15 @@ def test_a_disconnection_is_published_first_and_then_takes_back_what_the_connect
 @pytest.fixture
 def server(home: Path) -> Iterator[IndiServer]:
     """indiserver with this driver alone, both channels connected, and a thermometer."""
-    path = home / "multifocus.json"
     with Simulator(speed=FASTER, probes={PROBE.address: 20.0}) as simulator:
         probe = {"label": PROBE.label, "address": PROBE.address, "channel": 1}
-        path.write_text(
-            json.dumps(
-                {
-                    **json.loads((ROOT / "test.json").read_text()),
-                    "serial_port": simulator.port,
-                    "limits": {"1": [-500, 20_000]},
-                    "temperature_probes": {PROBE.name: probe},
-                }
-            )
+        extra = configured(
+            home / "multifocus.json",
+            simulator.port,
+            limits={"1": [-500, 20_000]},
+            temperature_probes={PROBE.name: probe},
         )
-        with IndiServer(home, {"INDI_MULTIFOCUS_CONFIG": str(path)}) as started:
+        with IndiServer(home, extra) as started:
             client = started.client()
             # What is sent to a device that indiserver does not know goes nowhere.
             client.wait(lambda: client.property("MultiFocus 2", "DEVICE_PORT_SCAN"), "both channels")

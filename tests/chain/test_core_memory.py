@@ -6,7 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from outside import PROMPT_S, Machine, clear_disk, configured, fill_disk
+from configuration import configured
+from outside import PROMPT_S, Machine, clear_disk, fill_disk
 from support import DriverProcess, FocuserClient, eventually, run_driver
 
 from indi_multifocus.simulator import Simulator

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from outside import PROMPT_S, Machine, configured
+from configuration import configured
+from outside import PROMPT_S, Machine
 from support import DriverProcess, Lines, eventually
 
 from indi_multifocus.simulator import Simulator

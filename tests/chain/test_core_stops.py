@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from outside import PROMPT_S, Machine, configured
+from configuration import configured
+from outside import PROMPT_S, Machine
 from support import DriverProcess, FocuserClient, Lines, eventually, unread_bytes
 
 from indi_multifocus.simulator import Simulator

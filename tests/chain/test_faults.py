@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import serial
-from outside import configured
+from configuration import configured
 from support import ROOT, DriverProcess, FocuserClient, IndiServer, Lines, environment, eventually
 
 from indi_multifocus.simulator import Simulator

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import select
 import socket
@@ -16,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from configuration import configured
 from support import (
-    ROOT,
     DriverInside,
     DriverProcess,
     FocuserClient,
@@ -134,8 +133,8 @@ def connected(server: IndiServer, simulator: Simulator | SimulatorProcess) -> Fo
     return client
 
 
-# With other tests on both processors, commands reached the simulated controller up to 0.7 s late, and after 0.3 s the
-# driver takes an arrival as unverified: a real controller may have been without power.
+# Each of these keeps both processors busy: beside other tests, commands reached the simulated controller up to 0.7 s
+# late.
 @pytest.mark.alone
 @pytest.mark.parametrize(("clients", "targets"), [(0, 10_000), (200, 1000)])
 def test_among_many_clients_and_thousands_of_targets_a_stop_is_obeyed_and_the_last_target_wins(
@@ -301,9 +300,8 @@ def test_another_encoding_than_those_of_indi_is_dropped_and_what_follows_is_read
 
 
 def test_a_declared_latin_1_is_read_as_such(home: Path) -> None:
-    settings = {**json.loads((ROOT / "test.json").read_text()), "labels": {"1": "Größe"}}
-    (home / "multifocus.json").write_text(json.dumps(settings))
-    with DriverProcess(home, {"INDI_MULTIFOCUS_CONFIG": str(home / "multifocus.json")}) as driver:
+    extra = configured(home / "multifocus.json", "/dev/ttyACM0", labels={"1": "Größe"})
+    with DriverProcess(home, extra) as driver:
         declaration = "<?xml version='1.0' encoding='ISO-8859-1'?>"
         driver.stdin.write((declaration + PERIOD.replace(DEVICE, "Größe")).encode("latin-1"))
         driver.stdin.flush()

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from outside import configured
+from configuration import configured
 from support import DriverProcess, eventually
 
 from indi_multifocus.settings.system_text import from_system, to_system

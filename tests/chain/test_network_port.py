@@ -11,7 +11,6 @@ names ports, and pyserial's list, are replaced.
 
 from __future__ import annotations
 
-import json
 import shutil
 import socket
 import subprocess
@@ -20,9 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from configuration import configured
 from ports import free_port
 from serial.tools.list_ports_common import ListPortInfo
-from support import DEADLINE_S, ROOT, Bridge, DriverInside, FocuserClient, IndiServer, Lines, eventually
+from support import DEADLINE_S, Bridge, DriverInside, FocuserClient, IndiServer, Lines, eventually
 
 from indi_multifocus import link_settings
 from indi_multifocus.controller import port as port_module
@@ -147,11 +147,9 @@ def test_a_name_that_nobody_has_is_refused_with_the_name() -> None:
 
 
 def test_a_configuration_may_name_a_bridge_as_its_serial_port(home: Path) -> None:
-    path = home / "network.json"
     with Simulator(speed=20) as simulator, Bridge(simulator.port) as bridge:
-        entries = json.loads((ROOT / "test.json").read_text())
-        path.write_text(json.dumps({**entries, "serial_port": f"socket://localhost:{bridge.number}"}))
-        with IndiServer(home, {"INDI_MULTIFOCUS_CONFIG": str(path)}) as server:
+        extra = configured(home / "network.json", f"socket://localhost:{bridge.number}")
+        with IndiServer(home, extra) as server:
             client = server.client()
             client.wait(lambda: client.property(TWO, "DEVICE_PORT_SCAN"), "both channels")
             assert client.devices[ONE]["CONNECTION_MODE"].on == ["CONNECTION_TCP"]

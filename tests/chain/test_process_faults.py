@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 import serial
-from outside import configured
+from configuration import configured
 from support import (
     DEADLINE_S,
     DriverProcess,

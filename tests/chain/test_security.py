@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import stat
 from pathlib import Path
 
 import pytest
-from support import ROOT, DriverProcess, FocuserClient, run_driver, state_file
+from configuration import configured
+from support import DriverProcess, FocuserClient, run_driver, state_file
 
 from indi_multifocus.settings.files import file_name, write_atomically
 from indi_multifocus.simulator import Simulator
@@ -42,9 +42,7 @@ def test_a_client_cannot_name_another_url_than_a_socket(home: Path, name: str) -
 
 @pytest.mark.parametrize("name", [*URLS, *DEVICES])
 def test_a_configuration_cannot_name_it_either(home: Path, tmp_path: Path, name: str) -> None:
-    path = tmp_path / "multifocus.json"
-    path.write_text(json.dumps({**json.loads((ROOT / "test.json").read_text()), "serial_port": name}))
-    with DriverProcess(home, {"INDI_MULTIFOCUS_CONFIG": str(path)}) as driver:
+    with DriverProcess(home, configured(tmp_path / "multifocus.json", name)) as driver:
         message = connect_in_vain(driver.client)
         assert "port" in message
 

@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from configuration import configure_focusd
 from debian import Debian
 from installed import PORT, PROJECT, drive, needs, packages, run
-from ports import free_port
 from waiting import eventually
 
 import indi_multifocus
@@ -74,12 +73,7 @@ def test_focusd_says_what_pip_has_to_bring_and_then_moves_a_focuser(debs: Path, 
     debian.install(*copy(debs, debian), recommended=False)
     debian.install("python3-pip")
     with Simulator(speed=20.0, link=debian.folder / PORT[1:]) as simulator:
-        pyro_port = free_port()
-        daemon = {"name": "site_daemon", "host": "127.0.0.1", "port": pyro_port}
-        site = {**json.loads((PROJECT / "test.json").read_text()), "daemon": "site", "indi_port": free_port()}
-        etc = debian.folder / "etc/focusd"
-        (etc / "registry.json").write_text(json.dumps({"daemons": {"site": daemon}}))
-        (etc / "site.json").write_text(json.dumps({**site, "serial_port": PORT}))
+        configure_focusd(debian.folder / "etc/focusd/site.json", PORT)
         output = debian.run("focusd", "/etc/focusd/site.json").stdout
         command = re.search(r"`(/usr/bin/python3 -m pip install [^`]+)`", output)
         assert command is not None, output

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from configuration import entries
 from installed import PROJECT, make, needs, run, until
 
 pytestmark = [pytest.mark.packages, pytest.mark.timeout(300)]
@@ -154,7 +155,7 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
 
 def _install(system: Booted) -> None:
     packages = f"PYTHONPATH={sysconfig.get_paths()['platlib']}"
-    config = {**json.loads((PROJECT / "test.json").read_text()), "serial_port": "/run/controller"}
+    config = entries(serial_port="/run/controller")
     system.must(
         f"""
         cd {PROJECT} && make install PREFIX=/usr PYTHON={SYSTEM_PYTHON}

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import shutil
 import signal
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, Callable, TypeVar
 
 import pytest
+from configuration import configure_focusd
 from debian import Debian
 from ports import free_port
 from support import FocuserClient
@@ -119,14 +119,9 @@ class Site:
     def __init__(self, folder: Path, serial_port: str, **settings: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.home = folder
-        self.pyro_port = free_port()
         self.indi_port = int(settings.setdefault("indi_port", free_port()))
         self.config = folder / "site.json"
-        daemon = {"name": "site_daemon", "host": "127.0.0.1", "port": self.pyro_port}
-        (folder / "registry.json").write_text(json.dumps({"daemons": {"site": daemon}}))
-        documented = json.loads((PROJECT / "test.json").read_text())
-        settings = {"daemon": "site", "serial_port": serial_port, "moving_loop_delay": 0.1, **settings}
-        self.config.write_text(json.dumps({**documented, **settings}))
+        self.pyro_port = configure_focusd(self.config, serial_port, **{"moving_loop_delay": 0.1, **settings})
 
 
 def packages(debian: Debian) -> set[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A driver's process and what befalls it from outside: its machine, its disk, its configuration.
+"""A driver's process and what befalls it from outside: its machine and its disk.
 
 `Machine` makes the faults of `overlay/sitecustomize.py` for the processes that are started with its environment.
 """
@@ -11,7 +11,6 @@ import os
 import resource
 import uuid
 from pathlib import Path
-from typing import Any
 
 from support import ROOT, eventually
 
@@ -19,13 +18,6 @@ PROMPT_S = 8.0
 """For what the driver does in milliseconds, and on the busiest of machines in this."""
 
 OVERLAY = Path(__file__).resolve().parent / "overlay"
-
-
-def configured(path: Path, port: str, **settings: Any) -> dict[str, str]:
-    """The environment of a driver with a configuration: that of test.json, on `port`, with other `settings`."""
-    known = json.loads((ROOT / "test.json").read_text())
-    path.write_text(json.dumps({**known, "serial_port": port, **settings}))
-    return {"INDI_MULTIFOCUS_CONFIG": str(path)}
 
 
 class Machine:

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import Pyro4
-from ports import free_port
+from configuration import configure_focusd
 from waiting import eventually
 
 from .processes import PROJECT, Helper, end, environment, start
@@ -42,21 +42,14 @@ class Chain:
             stack.callback(self._device.close)
             self._wire = Helper("tools.bench.wire", str(self._device.ready), "0", "pty", env=env)
             stack.callback(self._wire.close)
-            port = free_port()
-            entry = {"name": "bench_focus_daemon", "host": "127.0.0.1", "port": port}
-            (folder / "registry.json").write_text(json.dumps({"daemons": {"bench_focus": entry}, "machines": {}}))
-            config = folder / "focus.json"
-            settings = json.loads((PROJECT / "test.json").read_text())
-            settings.update(
-                daemon="bench_focus", serial_port=self._wire.ready, moving_loop_delay=0.1, indi_port=free_port()
-            )
-            config.write_text(json.dumps(settings))
+            config = folder / "bench.json"
+            port = configure_focusd(config, str(self._wire.ready), moving_loop_delay=0.1)
             self._env = {**env, "FOCUSD_CONFIG_PATH": str(config)}
             log = folder / "log"
             daemon = start([command("focusd"), str(config)], self._env, log=log)
             stack.callback(end, daemon)
             eventually(lambda: b" serves " in log.read_bytes(), f"focusd; see {log}", pause_s=0.01)
-            self.focusd = stack.enter_context(Pyro4.Proxy(f"PYRO:{entry['name']}@127.0.0.1:{port}"))
+            self.focusd = stack.enter_context(Pyro4.Proxy(f"PYRO:bench_daemon@127.0.0.1:{port}"))
             self.focusd._pyroTimeout = 30.0
             code = self.focusd.initialize()
             if code:

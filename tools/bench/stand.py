@@ -11,7 +11,6 @@ Used by the measurements, in the bench's one thread. Times are monotonic seconds
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -22,13 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client import Received
+from configuration import configured
 from ports import free_port, listens
 from waiting import eventually
 
 from focus_cli import indiserver
 
 from .client import MOONLITE, Client
-from .processes import PROJECT, Helper, child, end, environment, start
+from .processes import Helper, child, end, environment, start
 
 Bytes = tuple[float, str, str]
 """What went over the wire: when, who sent it ("host" or "device"), text."""
@@ -123,7 +123,8 @@ class Stand:
         self.fifo = self.folder / "fifo"
         os.mkfifo(self.fifo)
         if self._channels != 2:
-            env["INDI_MULTIFOCUS_CONFIG"] = str(self._configuration())
+            path = self.folder / "multifocus.json"
+            env.update(configured(path, str(self._wire.ready), channels=self._channels, moving_loop_delay=0.1))
         command = indiserver.command(self.port, str(self.folder / "socket"), "-f", str(self.fifo))
         if self._connect:
             command.append(self.driver.executable)
@@ -138,13 +139,6 @@ class Stand:
             crowd = Helper("tools.bench.crowd", str(self.port), str(self._clients), self.driver.device, env=env)
             stack.callback(crowd.close)
         self.client.forget()
-
-    def _configuration(self) -> Path:
-        path = self.folder / "multifocus.json"
-        settings = json.loads((PROJECT / "test.json").read_text())
-        settings.update(channels=self._channels, serial_port=self._wire.ready, moving_loop_delay=0.1)
-        path.write_text(json.dumps(settings))
-        return path
 
     def _connect_focuser(self) -> None:
         for channel in range(1, 1 + (1 if self.driver is THEIRS else self._channels)):

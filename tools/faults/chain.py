@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from outside import configured
+from configuration import configured
 from support import FocuserClient, IndiServer
 
 from indi_multifocus.simulator import Simulator

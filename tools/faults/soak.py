@@ -15,7 +15,6 @@ held more than ROOM_KB more after a later tenth than after the first, or when dr
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import random
@@ -25,18 +24,20 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import Pyro4
 from client import Received
+from configuration import configure_focusd, configured
 from ports import free_port
+from waiting import eventually
 
 from focus_cli import indiserver
 from indi_multifocus import __version__
 from indi_multifocus.simulator import Simulator
 from tools.bench.client import Client
-from tools.bench.processes import PROJECT, child, end, environment, start
+from tools.bench.processes import child, end, environment, start
 from tools.bench.stand import connect, our_executable
 
 from .__main__ import write
@@ -79,13 +80,6 @@ def place() -> Iterator[tuple[ExitStack, Path, CountingSimulator]]:
         simulator = CountingSimulator(speed=SPEED)
         stack.enter_context(simulator)
         yield stack, folder, simulator
-
-
-def configure(folder: Path, **changed: object) -> Path:
-    """Write a configuration that is test.json but for some entries."""
-    path = folder / "multifocus.json"
-    path.write_text(json.dumps({**json.loads((PROJECT / "test.json").read_text()), **changed}))
-    return path
 
 
 # The driver
@@ -148,8 +142,8 @@ def soak_driver(polls: int) -> tuple[list[tuple[int, ...]], list[str]]:
     rows: list[tuple[int, ...]] = []
     problems: list[str] = []
     with place() as (stack, folder, simulator):
-        path = configure(folder, serial_port=simulator.port, moving_loop_delay=POLLING_S)
-        env = {**environment(folder), "INDI_MULTIFOCUS_CONFIG": str(path)}
+        extra = configured(folder / "multifocus.json", simulator.port, moving_loop_delay=POLLING_S)
+        env = {**environment(folder), **extra}
         command = indiserver.command(free_port(), str(folder / "socket"), our_executable())
         server = start(command, env, log=folder / "log")
         stack.callback(end, server)
@@ -211,17 +205,13 @@ def soak_focusd(calls: int) -> tuple[list[tuple[int, ...]], list[str]]:
     rows: list[tuple[int, ...]] = []
     problems: list[str] = []
     with place() as (stack, folder, simulator):
-        number = free_port()
-        daemons = {"soak": {"name": "soak", "host": "127.0.0.1", "port": number}}
-        (folder / "registry.json").write_text(json.dumps({"daemons": daemons, "machines": {}}))
-        path = configure(
-            folder, daemon="soak", serial_port=simulator.port, indi_port=free_port(), moving_loop_delay=0.01
-        )
+        path = folder / "soak.json"
+        number = configure_focusd(path, simulator.port, moving_loop_delay=0.01)
         process = start([sys.executable, "focusd", str(path)], environment(folder), log=folder / "log")
         stack.callback(end, process)
 
         def proxy() -> Pyro4.Proxy:
-            return Pyro4.Proxy(f"PYRO:soak@127.0.0.1:{number}")
+            return Pyro4.Proxy(f"PYRO:soak_daemon@127.0.0.1:{number}")
 
         focusd = stack.enter_context(proxy())
         _initialize(focusd)
@@ -253,15 +243,14 @@ def soak_focusd(calls: int) -> tuple[list[tuple[int, ...]], list[str]]:
 
 
 def _initialize(focusd: Pyro4.Proxy) -> None:
-    end_s = time.monotonic() + 30.0
-    while True:
-        try:
-            code = focusd.initialize()
-            break
-        except Pyro4.errors.CommunicationError:
-            if time.monotonic() > end_s:
-                raise
-            time.sleep(0.05)
+    """Once it answers."""
+
+    def codes() -> list[int]:
+        with suppress(Pyro4.errors.CommunicationError):
+            return [focusd.initialize()]
+        return []
+
+    (code,) = eventually(codes, "focusd to answer", 30.0, pause_s=0.05)
     assert code == 0, f"focusd cannot connect: {code}"
 
 

@@ -8,7 +8,6 @@ the square of the distance. Motors make about 100 steps a second, times `speed`.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from configuration import configured
 from moonlite import STEPS_PER_S, Moonlite
 from ports import free_port, listens
 
@@ -91,16 +91,15 @@ class _Simulated(Focuser):
 def multifocus(home: Path, *, speed: float = 1.0, generation: int = 2, **settings: Any) -> Iterator[Focuser]:
     """Our driver with a simulated controller. `settings`: more of its configuration."""
     link = home / "controller"
-    configuration = json.loads((PROJECT / "test.json").read_text(encoding="utf-8"))
-    configuration.update(serial_port=str(link), limits={"1": [0, 100_000], "2": [0, 100_000]}, **settings)
-    (home / "multifocus.json").write_text(json.dumps(configuration), encoding="utf-8")
+    limits = {"1": [0, 100_000], "2": [0, 100_000]}
+    extra = configured(home / "multifocus.json", str(link), limits=limits, **settings)
     with Simulator(generation=generation, speed=speed, link=link, probes={PROBE: 20.0}) as simulator:
         yield Focuser(
             "MultiFocus 1",
             "MultiFocus",
             "indi_multifocus",
             GENERATION_2_STEPS_PER_S * speed,
-            {"INDI_MULTIFOCUS_CONFIG": str(home / "multifocus.json")},
+            extra,
             simulator,
         )
 

@@ -21,6 +21,7 @@ from typing import Any, Callable, Protocol, TypeVar
 import Pyro4
 import pytest
 from client import FocuserClient
+from configuration import entries
 from ports import free_port
 from waiting import eventually
 
@@ -101,8 +102,8 @@ class Chain:
         self.daemon: subprocess.Popen[bytes] | None = None
 
     def write_config(self, **changes: Any) -> None:
-        source = self.config if self.config.exists() else PROJECT / "test.json"
-        self.config.write_text(json.dumps({**json.loads(source.read_text()), **changes}))
+        known = json.loads(self.config.read_text()) if self.config.exists() else entries()
+        self.config.write_text(json.dumps({**known, **changes}))
 
     # focusd
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from configuration import entries
 
 from focus_cli import manual, session
 from focus_cli.focus import main
@@ -342,8 +343,7 @@ def test_the_only_configuration_in_etc_is_taken(
     assert "there is none" in shown
     assert "FOCUSD_CONFIG_PATH=" in shown
 
-    configuration = json.loads((PROJECT / "test.json").read_text())
-    (tmp_path / "one.json").write_text(json.dumps({**configuration, "channels": 4}))
+    (tmp_path / "one.json").write_text(json.dumps(entries(channels=4)))
     (tmp_path / "registry.json").write_text("{}")
     assert main() == 0
     assert capfd.readouterr().out == "1 2 3 4\n"

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from configuration import configured
 from support import ROOT, IndiServer, eventually
 
 from indi_multifocus.settings.device_name import check_device_name, device_names
@@ -21,10 +21,9 @@ REFUSED = [*(f"A{character}B" for character in ".=;*@:/\\&'\"\t"), "-A", " A", "
 def test_what_is_accepted_is_reached_by_indi_getprop_and_indi_setprop(home: Path) -> None:
     accepted = {chr(code) for code in range(32, 127)} - set(".=;*@:/\\&'\"")
     assert accepted <= set("".join(LABELS)) | {character for character in accepted if character.isalnum()}
-    config = {**json.loads((ROOT / "test.json").read_text()), "channels": len(LABELS)}
-    config["labels"] = {str(channel): label for channel, label in enumerate(LABELS, 1)}
-    (home / "config.json").write_text(json.dumps(config))
-    with IndiServer(home, {"INDI_MULTIFOCUS_CONFIG": str(home / "config.json")}) as server:
+    labels = {str(channel): label for channel, label in enumerate(LABELS, 1)}
+    extra = configured(home / "config.json", "/dev/ttyACM0", channels=len(LABELS), labels=labels)
+    with IndiServer(home, extra) as server:
         server.client().settle(LABELS[0])
         for label in LABELS:
 
