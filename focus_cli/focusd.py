@@ -25,6 +25,7 @@ import Pyro4
 
 from indi_multifocus import __version__
 from indi_multifocus.settings.configuration import Config, ConfigError, load
+from indi_multifocus.settings.json_object import plain
 
 from . import codes, history, manual
 from .directory import Daemon, Directory
@@ -267,6 +268,11 @@ def _run(arguments: list[str]) -> int:
         daemon = directory.daemon(config.daemon)
         machines = [directory.machine(name) for name in config.control_machines]
         device_names(config)
+        if config.indi_port == daemon.port and is_this_machine(config.indi_host):
+            raise ConfigError(
+                f"{plain(path)}: indi_port: {config.indi_port}: focusd itself listens there, "
+                f"for {config.daemon}; another port is expected"
+            )
         observatory = directory.log()
     except ConfigError as error:
         print(f"focusd: {error}", file=sys.stderr)

@@ -158,6 +158,18 @@ def test_a_second_focusd_of_the_same_name_is_refused(chain: Any) -> None:
     assert chain.status()["status"] == 1
 
 
+def test_its_own_port_as_that_of_the_indi_server_is_refused(make_chain: Any) -> None:
+    """Else it would take itself for the INDI server, and find no focuser there for ever."""
+    chain = make_chain()
+    chain.write_config(indi_port=chain.pyro_port)
+    result = run_focusd(str(chain.config), HOME=str(chain.folder))
+    expected = (
+        f"focusd: {chain.config}: indi_port: {chain.pyro_port}: focusd itself listens there, for here_focus; "
+        "another port is expected\n"
+    )
+    assert (result.returncode, result.stderr) == (1, expected)
+
+
 def test_an_address_of_another_machine_is_one_line(make_chain: Any) -> None:
     chain = make_chain(host="192.0.2.1")
     result = run_focusd(str(chain.config), HOME=str(chain.folder))
