@@ -415,7 +415,7 @@ def test_a_new_move_has_its_own_time(exchange: Exchange) -> None:
     assert exchange.channel._deadline_s is None
 
 
-# Doubts: nothing happened to the line
+# Unverified, although nothing happened to the line
 
 
 def run(exchange: Exchange, seconds: int = 3) -> int:
@@ -453,7 +453,7 @@ def test_the_way_by_another_place_does_not_go_on_from_an_unverified_one(exchange
     assert (exchange.state.unverified_count, exchange.state.moving) == (1, False)
 
 
-# Doubts: the line failed, so that the controller may have been without power
+# Unverified: the line failed, so that the controller may have been without power
 
 
 def test_an_arrival_that_nobody_saw_is_unverified_however_much_time_there_was(exchange: Exchange) -> None:

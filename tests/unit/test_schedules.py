@@ -50,7 +50,7 @@ def test_a_driver_that_believes_everything_is_found_out(monkeypatch: pytest.Monk
 
 def test_a_driver_that_stays_busy_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(focuser_position, "observe", lambda *_, **__: Event.SEEN_MOVING)
-    monkeypatch.setattr("tools.faults.schedule.MOST_S", 60.0)
+    monkeypatch.setattr("tools.faults.schedule.MAX_S", 60.0)
     assert any("Busy for ever" in problem for seed in range(10) for problem in run(seed).problems)
 
 

@@ -36,7 +36,7 @@ GRACE_S = 12.0
 QUIET_S = 15.0
 """After the last motor has come to rest, all must be known after this: a poll, a time-out, the longest back-off."""
 
-MOST_S = 600.0
+MAX_S = 600.0
 """No schedule's last moves take longer than this."""
 
 NEVER_S = 1e9
@@ -153,7 +153,7 @@ class Schedule:
         world.disk.full, world.disk.delay_s = False, 0.0
         if world.driver is None:
             self._start()
-        end_s = world.now + MOST_S
+        end_s = world.now + MAX_S
         quiet_s = 0.0
         while quiet_s < QUIET_S and world.now < end_s:
             self._watch(1.0)
