@@ -24,7 +24,7 @@ from .conversation import (
     Synchronised,
 )
 from .pending import Pending
-from .polling import LATE_NETWORK_S, LATE_SERIAL_S, Polling
+from .polling import Polling
 from .port import SOCKET, PortError, open_port
 from .protocol import (
     ORDERS,
@@ -237,7 +237,7 @@ class PollThread:
             raise LinkLost(str(error)) from None
         now = time.monotonic()
         self._stops_unsynchronised.clear()
-        self._polling.late_s = LATE_NETWORK_S if settings.name.startswith(SOCKET) else LATE_SERIAL_S
+        self._polling.over_network = settings.name.startswith(SOCKET)
         self._session = Session(port, settings.name, settings.reply_timeout_s, self._trace, now, known=self._was_up)
 
     def _lose_link(self, reason: str) -> None:
@@ -349,7 +349,7 @@ class PollThread:
         sent, reply = answer.sent, answer.reply
         command = sent.command
         if isinstance(reply, Status):
-            late, late_s = self._polling.take_reply(sent, now)
+            late, late_s = self._polling.take_reply(sent, now, later_query=session.awaits(QueryStatus))
             self._take_status(session, reply, sent.sent_s, now, trouble=late, late_s=late_s)
         elif isinstance(reply, Fans):
             self._fans = reply.on

@@ -17,18 +17,16 @@ MAX_CATCH_UP_S = 0.005
 """A poll that is sent this much late, or less, counts as sent when it was due: else each would put off the next. More
 would let polls follow each other without a pause after a busy moment."""
 
-LATE_NETWORK_S = 0.3
-"""A status that comes later than this over a network, and later than is usual there, may be of a controller that has
-lost its power meanwhile: the query may have waited on its way until the controller was back. What counts is how long
-the port had nothing to read, so that a busy machine, on which this thread runs late, is not taken for that. A smaller
-value would make positions unverified where a network is slow for once; a larger one would trust a controller that
-restarted within it."""
+LATE_S = 0.3
+"""A status that comes later than this, and later than is usual on this line, may be of a controller that has lost its
+power meanwhile: the first query with it, so that this is the reply to a later one; or the query waited in a network
+until the controller was back. What counts is how long the port had nothing to read, so that a busy machine, on which
+this thread runs late, is not taken for that. A smaller value would make positions unverified where a network is slow
+for once; a larger one would trust a controller that restarted within it.
 
-LATE_SERIAL_S = 2.0
-"""The same for a serial port. What is sent to a controller without power is lost there, unless there is a network
-behind the port (socat, the driver of a serial server). But the kernel passes on what a port receives by a work queue,
-which was measured to be up to 0.4 s late where others write much to the disk: a smaller value would make positions
-unverified on such a machine."""
+On a serial port without a later query it is merely late: what is sent to a controller without power is lost there. And
+the kernel passes on what a port receives by a work queue, which was measured to be up to 0.4 s late while others kept
+the processors busy and wrote to the disk."""
 
 
 class Polling:
@@ -42,8 +40,8 @@ class Polling:
         self._polled_s = 0.0
         """When the last poll was due."""
         self._round_trip_s = 0.0
-        self.late_s = LATE_SERIAL_S
-        """After what time a status is late on this port."""
+        self.over_network = False
+        """A query may wait on its way to the controller."""
         self.silent_s = 0.0
         """When the port was last seen to have nothing to read."""
 
@@ -77,14 +75,17 @@ class Polling:
             late_s = None  # that is known
         return min((moment for moment in (self._due_s, late_s) if moment is not None), default=None)
 
-    def take_reply(self, query: Sent, now: float) -> tuple[bool, float]:
-        """The status came that this queried. Whether it came late; and how much later it was probably taken than one
-        whose query was sent alone."""
+    def take_reply(self, query: Sent, now: float, *, later_query: bool) -> tuple[bool, float]:
+        """The status came that this queried. Whether it is so late that it may be of a controller that lost its power
+        since; and how much later it was probably taken than one whose query was sent alone.
+
+        `later_query`: another one waits for its reply, and this may be that.
+        """
         taken_s = now - query.sent_s
-        late = self.silent_s >= self._late_after_s(query)
+        late = (later_query or self.over_network) and self.silent_s >= self._late_after_s(query)
         if query.alone:
             self._round_trip_s = taken_s
         return late, max(0.0, taken_s - self._round_trip_s)
 
     def _late_after_s(self, query: Sent) -> float:
-        return query.sent_s + max(self.late_s, 4 * self._round_trip_s)
+        return query.sent_s + max(LATE_S, 4 * self._round_trip_s)
