@@ -63,6 +63,12 @@ def test_a_reply_that_gets_late_while_its_end_is_left_to_come_in_does_not_keep_t
     assert run(1364, kinds_of("replies cut short")).problems == []
 
 
+@pytest.mark.parametrize("seed", [14, 2030])
+def test_what_was_lost_behind_a_uart_is_not_answered_by_the_replies_to_later_orders(seed: int) -> None:
+    """Where a late status was taken for merely late, although another query waited for its reply."""
+    assert run(seed, kinds_of(EVERYTHING)).problems == []
+
+
 # Stories of schedules, each of which once ended with a wrong position and Ok
 
 
