@@ -14,9 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from .controller.controller import (
-    Controller,
-)
+from .controller.controller import Controller
 from .controller.protocol import max_steps
 from .controller.snapshot import Snapshot
 from .focuser_position import FocuserPosition

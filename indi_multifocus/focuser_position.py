@@ -8,9 +8,7 @@ memory. The table of `position_state.py` gives the state that follows from them.
 
 from __future__ import annotations
 
-from .controller.controller import (
-    Controller,
-)
+from .controller.controller import Controller
 from .controller.motion import NOMINAL_STEPS_PER_S, Motion
 from .controller.protocol import max_steps
 from .controller.snapshot import ChannelState, Link, Snapshot

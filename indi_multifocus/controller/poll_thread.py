@@ -20,9 +20,7 @@ from collections.abc import Callable
 
 from ..threads import start_thread
 from .channel import Channel, Report
-from .conversation import (
-    Synchronised,
-)
+from .conversation import Synchronised
 from .pending import Pending
 from .polling import Polling
 from .port import SOCKET, PortError, open_port

@@ -21,12 +21,8 @@ from support import DEADLINE_S, Bridge, Lines, eventually
 
 from indi_multifocus.controller import poll_thread as controller_module
 from indi_multifocus.controller import session as session_module
-from indi_multifocus.controller.channel import (
-    Channel,
-)
-from indi_multifocus.controller.controller import (
-    Controller,
-)
+from indi_multifocus.controller.channel import Channel
+from indi_multifocus.controller.controller import Controller
 from indi_multifocus.controller.poll_thread import PollThread
 from indi_multifocus.controller.polling import LATE_S
 from indi_multifocus.controller.port import open_port

@@ -21,9 +21,7 @@ from indi_multifocus.controller.channel import (
 )
 from indi_multifocus.controller.motion import NOMINAL_STEPS_PER_S
 from indi_multifocus.controller.protocol import Move, Order, Status, Stop, Zero, parse_line
-from indi_multifocus.controller.snapshot import (
-    ChannelState,
-)
+from indi_multifocus.controller.snapshot import ChannelState
 from indi_multifocus.simulation.firmware import BUILDS, Firmware
 
 SPEED = NOMINAL_STEPS_PER_S[2]
