@@ -16,6 +16,9 @@ missing() {
     command -v debootstrap >/dev/null || echo debootstrap
     command -v ip >/dev/null || echo iproute2
     [ -e /usr/share/bash-completion/bash_completion ] || echo bash-completion
+    # pip compiles dbus-python, which pyindi-client asks for.
+    pkg-config --exists dbus-1 glib-2.0 2>/dev/null || echo pkg-config libdbus-1-dev libglib2.0-dev
+    command -v cc >/dev/null || echo gcc libc6-dev
 }
 
 packages=$(missing | tr '\n' ' ')

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import sysconfig
@@ -145,6 +146,9 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
     version = run([SYSTEM_PYTHON, "-c", "import sys; print(*sys.version_info[:2])"]).stdout.split()
     if version != [str(part) for part in sys.version_info[:2]]:
         pytest.skip(f"{SYSTEM_PYTHON}, which the services run by, cannot use the packages of {sys.executable}")
+    closed = [folder for folder in PROJECT.parents if not folder.stat().st_mode & stat.S_IXOTH]
+    if closed:
+        pytest.skip(f"the user that the services run as cannot enter {closed[0]}, where their packages are")
     system = Booted(tmp_path_factory.mktemp("booted"))
     try:
         _install(system)
