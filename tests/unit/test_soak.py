@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A moment of both that `make soak` does for minutes; and that it notices what grows."""
+"""A moment of each of the two soaks of `make soak`; and that what grows is noticed."""
 
 from __future__ import annotations
 
